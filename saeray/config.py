@@ -82,6 +82,24 @@ class EncodeConfig(_Model):
         return self
 
 
+class TrainSAEConfig(_Model):
+    """One `saeray train-sae` run. `trainer` overrides fields of `saeray.saes.train.TrainConfig`."""
+
+    inputs: list[str] = Field(min_length=1)
+    out: str
+    encoder: str | EncoderConfig = "smollm2-135m"  # its reader, layer, role and precision; its SAE is not read
+    text_column: str = "text"
+    tokens: int = Field(default=2_000_000, ge=1)
+    epochs: float = Field(default=2.0, gt=0)
+    d_sae: int = Field(default=16_384, ge=2)
+    k: int = Field(default=32, ge=1)
+    tokens_a_document: int = Field(default=512, ge=8)
+    seed: int = 0
+    device: str = "cpu"
+    decoder: bool = False
+    trainer: dict[str, Any] = Field(default_factory=dict)
+
+
 def presets() -> dict[str, EncoderConfig]:
     """The encoders that ship with saeray, by name."""
     text = resources.files("saeray").joinpath("presets.yaml").read_text()

@@ -13,9 +13,9 @@ MOST_PADDING = 0.05
 
 
 def batches(lengths: Sequence[int], most_tokens: int) -> list[list[int]]:
-    """Indices of `lengths` in batches of at most `most_tokens` tokens, padding included (a longer sequence goes alone).
+    """Indices of `lengths` in batches of at most `most_tokens` tokens, padding included.
 
-    Within every batch padding is at most 5% of its tokens. Longest first, ties by index.
+    A longer sequence goes alone. Within every batch padding is at most 5% of its tokens. Longest first, ties by index.
     """
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     result: list[list[int]] = []

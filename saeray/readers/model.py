@@ -8,7 +8,8 @@ unchanged, and its fastest causal kernel is used.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,8 +18,11 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from saeray.errors import SaerayError
+from saeray.errors import SaerayError, first_line
 from saeray.readers.source import ReaderSource
+
+# What model families call the parameters between the last block and the LM head.
+_AFTER = re.compile(r"(?:final_\w*|norm\w*|ln_f|project_out)\.")
 
 
 class Reader:
@@ -33,7 +37,6 @@ class Reader:
     ) -> None:
         self.layer, self.dtype, self.device = layer, dtype, torch.device(device)
         with quiet_transformers():
-            self.tokenizer = transformers.AutoTokenizer.from_pretrained(source.directory)
             self._model = _load(source, layer, dtype).to(self.device).eval()
         self.d_in = int(self._model.config.get_text_config().hidden_size)
         self._residual: Tensor | None = None
@@ -44,9 +47,9 @@ class Reader:
 
     @torch.inference_mode()
     def residual(self, ids: list[np.ndarray[Any, Any]]) -> Tensor:
-        """Residual stream after the hook layer: [sequences, longest, d_in] on the device; rows are padded on the right.
+        """Residual stream after the hook layer: [sequences, longest, d_in] on the device.
 
-        ids: one int array a sequence.
+        ids: one int array a sequence; shorter ones are padded on the right.
         """
         batch = torch.zeros(len(ids), max(len(row) for row in ids), dtype=torch.int64)
         for i, row in enumerate(ids):
@@ -66,10 +69,22 @@ class Reader:
         return [(p.shape[0], p.shape[1]) for b in _blocks(self._model) for p in b.parameters() if p.dim() == 2]
 
 
-def _load(source: ReaderSource, layer: int, dtype: torch.dtype) -> nn.Module:
-    from safetensors import safe_open
+def load_tokenizer(source: ReaderSource) -> Any:
+    """The reader's tokenizer, without its weights. Raises SaerayError when there is none."""
+    try:
+        with quiet_transformers():
+            return transformers.AutoTokenizer.from_pretrained(source.directory, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise SaerayError(f"the reader at {source.directory} has no usable tokenizer: {first_line(error)}") from error
 
-    config = transformers.AutoConfig.from_pretrained(source.directory)
+
+def _load(source: ReaderSource, layer: int, dtype: torch.dtype) -> Any:
+    try:  # without trust_remote_code=False, transformers asks on the terminal whether to run a checkpoint's own code
+        config = transformers.AutoConfig.from_pretrained(source.directory, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise SaerayError(
+            f"cannot read config.json of the reader at {source.directory}: {first_line(error)}"
+        ) from error
     text = config.get_text_config()
     if layer >= text.num_hidden_layers:
         raise SaerayError(f"the reader has {text.num_hidden_layers} blocks; there is no hook layer {layer}")
@@ -79,15 +94,43 @@ def _load(source: ReaderSource, layer: int, dtype: torch.dtype) -> nn.Module:
     model_class = transformers.MODEL_MAPPING.get(type(config), None)
     if model_class is None:
         raise SaerayError(f"transformers knows no model class for {config.model_type!r}")
+    state = _read_tensors(source)
+    try:
+        model, report = model_class.from_pretrained(
+            None, config=config, state_dict=state, dtype=dtype, output_loading_info=True
+        )
+    except (ValueError, RuntimeError) as error:
+        raise SaerayError(f"the reader's weights do not fit its config.json: {first_line(error)}") from error
+    missing = _missing(model, report["missing_keys"])
+    if missing:
+        others = f" and {len(missing) - 1} other tensors" if len(missing) > 1 else ""
+        raise SaerayError(f"the reader's checkpoint lacks {missing[0]}{others}")
+    return model
+
+
+def _read_tensors(source: ReaderSource) -> dict[str, Tensor]:
+    from safetensors import SafetensorError, safe_open
+
     state: dict[str, Tensor] = {}
     for path in sorted(set(source.tensors.values())):
-        with safe_open(path, framework="pt") as file:
-            state |= {name: file.get_tensor(name) for name, where in source.tensors.items() if where == path}
-    model: nn.Module = model_class.from_pretrained(None, config=config, state_dict=state, dtype=dtype)
-    missing = [name for name, p in model.named_parameters() if p.is_meta]
-    if missing:
-        raise SaerayError(f"the reader's checkpoint lacks {missing[0]} and {len(missing) - 1} other tensors")
-    return model
+        try:
+            with safe_open(path, framework="pt") as file:
+                state |= {name: file.get_tensor(name) for name, where in source.tensors.items() if where == path}
+        except (SafetensorError, OSError) as error:
+            raise SaerayError(f"cannot read the weights at {path}: {first_line(error)}") from error
+    return state
+
+
+def _missing(model: nn.Module, keys: Iterable[str]) -> list[str]:
+    """The parameters among `keys` that the hook layer depends on: transformers would fill them with random numbers.
+
+    Those are all of the module that holds the decoder blocks, but for what comes after them.
+    """
+    blocks = _blocks(model)
+    name = next(name for name, module in model.named_modules() if module is blocks)
+    decoder = name.rpartition(".")[0]
+    prefix = f"{decoder}." if decoder else ""
+    return sorted(key for key in keys if key.startswith(prefix) and not _AFTER.match(key.removeprefix(prefix)))
 
 
 def _blocks(model: nn.Module) -> nn.ModuleList:

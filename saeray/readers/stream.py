@@ -24,8 +24,9 @@ from saeray.readers.tokens import TokenizedDocument, windows
 class ReaderInput:
     """One sequence for the reader and what of it is pooled.
 
-    owner: any key that tells whose it is. ids: int32[n] token ids. take: intp[m] positions that enter a pool, ordered by
-    channel and then by position. channel: int32[m] their channels. token: int32[m] their index among the channel's tokens.
+    owner: any key that tells whose it is. ids: int32[n] token ids. take: intp[m] positions that enter a pool, ordered
+    by channel and then by position. channel: int32[m] their channels. token: int32[m] their index among the channel's
+    tokens.
     """
 
     owner: Any

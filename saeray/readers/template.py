@@ -14,12 +14,15 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from saeray.errors import SaerayError
+from saeray.errors import SaerayError, first_line
 
 # Llama 3.x prints "Today Date" into its system turn; this is the date its template falls back to without a clock.
 PINNED_DATE = datetime(2024, 7, 26)
 _SLOT = "saeray.slot.{}.5e1f"
-_PADDING = " \n"
+_ANY_SLOT = _SLOT.split("{")[0]
+# White space that no template prints of itself around a content: where it is gone, the template trims.
+_PADDING = " \t\n"
+_MOST_ROLES_NAMED = 8
 
 
 class TemplateError(SaerayError):
@@ -30,24 +33,27 @@ class TemplateError(SaerayError):
 class Frame:
     """The text around the contents of a conversation: `pieces[0] + content + pieces[1] + content + ... + pieces[-1]`.
 
-    `strips` says whether the template trims each content; the slot then takes the content without outer white space.
+    `trims[i]` says whether the template trims content i on its left and on its right; some trim the assistant's turns
+    and not the user's.
     """
 
     pieces: tuple[str, ...]
-    strips: bool
+    trims: tuple[tuple[bool, bool], ...]
 
     def render(self, contents: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
         """The whole text and the span `[start, stop)` of every content in it, in characters."""
-        text, spans = self.pieces[0], []
-        for content, after in zip(contents, self.pieces[1:], strict=True):
-            body = content.strip() if self.strips else content
-            spans.append((len(text), len(text) + len(body)))
-            text += body + after
-        return text, spans
+        parts, spans, length = [self.pieces[0]], [], len(self.pieces[0])
+        for content, (left, right), after in zip(contents, self.trims, self.pieces[1:], strict=True):
+            body = content.lstrip() if left else content
+            body = body.rstrip() if right else body
+            spans.append((length, length + len(body)))
+            parts += [body, after]
+            length += len(body) + len(after)
+        return "".join(parts), spans
 
-    def offset(self, content: str) -> int:
-        """How many characters of `content` the template trims from its left."""
-        return len(content) - len(content.lstrip()) if self.strips else 0
+    def offset(self, index: int, content: str) -> int:
+        """How many characters the template trims from the left of `content`, the one at `index`."""
+        return len(content) - len(content.lstrip()) if self.trims[index][0] else 0
 
 
 def frame(tokenizer: Any, roles: tuple[str, ...]) -> Frame:
@@ -55,30 +61,29 @@ def frame(tokenizer: Any, roles: tuple[str, ...]) -> Frame:
 
     Raises TemplateError when the template refuses these roles or does not show every content once and in order.
     """
+    named = ", ".join(roles[:_MOST_ROLES_NAMED]) + (", ..." if len(roles) > _MOST_ROLES_NAMED else "")
     try:
-        padded = _render(tokenizer, roles, _PADDING)
+        rest = _render(tokenizer, roles)
     except Exception as error:  # templates raise through jinja with whatever text they like
-        raise TemplateError(f"the reader's chat template refuses the roles {', '.join(roles)}: {error}") from error
-    pieces, rest = [], padded
-    for i in range(len(roles)):
+        raise TemplateError(f"the reader's chat template refuses the roles {named}: {first_line(error)}") from error
+    pieces, trims = [""], []
+    for i, role in enumerate(roles):
         before, slot, rest = rest.partition(_SLOT.format(i))
         if not slot:
-            raise TemplateError(f"the reader's chat template does not show the turn of role {roles[i]!r} in its place")
-        pieces.append(before)
-    pieces.append(rest)
-    strips = not pieces[0].endswith(_PADDING)
-    if not strips:  # the padding came through, so take it out of the frame again
-        left, right = _PADDING, _PADDING[::-1]
-        for i, piece in enumerate(pieces):
-            piece = piece.removesuffix(left) if i < len(roles) else piece
-            pieces[i] = piece.removeprefix(right) if i > 0 else piece
-    return Frame(tuple(pieces), strips)
+            raise TemplateError(f"the reader's chat template does not show the turn of role {role!r} in its place")
+        left, right = not before.endswith(_PADDING), not rest.startswith(_PADDING[::-1])
+        pieces[-1] += before if left else before.removesuffix(_PADDING)
+        rest = rest if right else rest.removeprefix(_PADDING[::-1])
+        trims.append((left, right))
+        pieces.append("")
+    pieces[-1] = rest
+    if any(_ANY_SLOT in piece for piece in pieces):
+        raise TemplateError(f"the reader's chat template shows a turn more than once for the roles {named}")
+    return Frame(tuple(pieces), tuple(trims))
 
 
-def _render(tokenizer: Any, roles: tuple[str, ...], padding: str) -> str:
-    messages = [
-        {"role": role, "content": padding + _SLOT.format(i) + padding[::-1]} for i, role in enumerate(roles)
-    ]
+def _render(tokenizer: Any, roles: tuple[str, ...]) -> str:
+    messages = [{"role": role, "content": _PADDING + _SLOT.format(i) + _PADDING[::-1]} for i, role in enumerate(roles)]
     rendered: str = tokenizer.apply_chat_template(
         messages,
         tokenize=False,
@@ -89,7 +94,7 @@ def _render(tokenizer: Any, roles: tuple[str, ...], padding: str) -> str:
 
 
 class Template:
-    """A tokenizer's chat template with its frames kept, or no template at all (`enabled` False: texts are read raw)."""
+    """A tokenizer's chat template with its frames kept, or none (`enabled` False: texts are read raw)."""
 
     def __init__(self, tokenizer: Any, enabled: bool | None = None) -> None:
         has_one = bool(getattr(tokenizer, "chat_template", None))

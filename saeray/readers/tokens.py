@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -36,7 +37,8 @@ class Turn:
 class TokenizedDocument:
     """A document as the reader sees it.
 
-    ids: int32[n], the frame's and the contents' tokens up to the last content token (what follows cannot influence them).
+    ids: int32[n], the frame's and the contents' tokens up to the last content token: what follows cannot influence
+    them.
     channel: int32[n], index into `channels` of the pool a token enters, -1 for none.
     starts: int32[n], character offset of the token in its channel's text (0 where channel is -1).
     head: how many leading tokens stand before the first content; every later window starts with them again.
@@ -102,6 +104,9 @@ class DocumentTokenizer:
         """A conversation; every role is a channel, its text the role's messages joined by a blank line."""
         if not self.template.enabled:
             raise DocumentError("messages need a reader with a chat template")
+        # Templates print roles as they are: one that spells out a turn's end would forge a frame.
+        if not all(turn.role.isprintable() and not self._mentions_special(turn.role) for turn in turns):
+            raise DocumentError("a message's role is not plain text")
         return self._document(turns, single=False)
 
     def _document(self, turns: Sequence[Turn], single: bool) -> TokenizedDocument:
@@ -113,7 +118,8 @@ class DocumentTokenizer:
         for turn, (begin, end), trimmed in zip(turns, bodies, self._trimmed(turns), strict=True):
             channel = 0 if single else channels.index(turn.role)
             joined = texts[channel] + "\n\n" if texts[channel] else ""
-            inside = (spans[:, 0] >= begin) & (spans[:, 0] < end) & (spans[:, 1] > spans[:, 0])
+            # Wholly inside: a token that the template has a part in is the template's.
+            inside = (spans[:, 0] >= begin) & (spans[:, 1] <= end) & (spans[:, 1] > spans[:, 0])
             owner[inside] = channel
             starts[inside] = spans[inside, 0] - begin + trimmed + len(joined)
             texts[channel] = joined + turn.text
@@ -136,7 +142,7 @@ class DocumentTokenizer:
         if not self.template.enabled:
             return [0] * len(turns)
         shape = self.template.frame(tuple(turn.role for turn in turns))
-        return [shape.offset(turn.text) for turn in turns]
+        return [shape.offset(i, turn.text) for i, turn in enumerate(turns)]
 
     def _tokenize(self, turns: Sequence[Turn]) -> tuple[Ints, npt.NDArray[np.int64], list[tuple[int, int]]]:
         """Token ids, their character spans in the rendered text, and the contents' character spans in it."""
@@ -147,10 +153,10 @@ class DocumentTokenizer:
         text, bodies = shape.render([turn.text for turn in turns])
         if not any(self._mentions_special(turn.text) for turn in turns):
             return *self._encode(text, special=False, split=False), bodies
-        # A document that spells out a special token gets its characters, never the token: it must not end its own turn.
+        # A document that spells out a special token gets its characters, never the token: it must not end its turn.
         ids, spans = [], []
         edges = [0, *(edge for body in bodies for edge in body), len(text)]
-        for i, (begin, end) in enumerate(zip(edges, edges[1:], strict=False)):
+        for i, (begin, end) in enumerate(pairwise(edges)):
             part, offsets = self._encode(text[begin:end], special=False, split=i % 2 == 1)
             ids.append(part)
             spans.append(offsets + begin)
@@ -185,7 +191,8 @@ def apply_long_policy(document: TokenizedDocument, policy: LongPolicy, window: i
 def windows(document: TokenizedDocument, window: int, overlap: int) -> list[Window]:
     """Overlapping windows that pool every token exactly once.
 
-    window: most tokens a sequence may have, the repeated head included. overlap: tokens of context before the fresh ones.
+    window: most tokens a sequence may have, the repeated head included. overlap: tokens of context before the fresh
+    ones.
     """
     n, head = len(document.ids), document.head
     if n <= window:

@@ -1,0 +1,347 @@
+"""The command line: parse, call one function, print. Results go to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from saeray.errors import SaerayError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Read what is in text at scale: sparse-autoencoder latents of every document.",
+    pretty_exceptions_show_locals=False,
+)
+sae_app = typer.Typer(no_args_is_help=True, help="Sparse autoencoders.")
+app.add_typer(sae_app, name="sae")
+
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+output = Console(highlight=False, soft_wrap=True)
+
+StoreOption = Annotated[
+    str, typer.Option("--store", envvar="SAERAY_STORE", help="Where the store is: a path, s3://… or gs://…")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, logs on stderr.")]
+OutOption = Annotated[str, typer.Option("--out", help="Where the report goes.")]
+ChannelOption = Annotated[str | None, typer.Option(help="Which part of conversations: a role.")]
+
+
+@app.command()
+def encode(
+    inputs: Annotated[list[str], typer.Argument(help="Parquet, JSONL or CSV files, directories or globs.")],
+    dataset: Annotated[str, typer.Option("--dataset", help="Name of the dataset to encode into.")],
+    store: StoreOption,
+    encoder: Annotated[str, typer.Option(help="An encoder preset or a YAML file.")] = "smollm2-135m",
+    text_column: Annotated[str | None, typer.Option(help="The column of texts; `text` if it is there.")] = None,
+    messages_column: Annotated[str | None, typer.Option(help="The column of [{role, content}] messages.")] = None,
+    id_column: Annotated[str | None, typer.Option(help="The column of document ids; else file and row.")] = None,
+    keep: Annotated[list[str] | None, typer.Option(help="A column to keep (repeatable); all by default.")] = None,
+    no_text: Annotated[bool, typer.Option("--no-text", help="Leave the texts out of the store.")] = False,
+    store_sum: Annotated[bool, typer.Option("--sum", help="Store each latent's sum over tokens too.")] = False,
+    shard_tokens: Annotated[int | None, typer.Option(help="Estimated tokens a shard.", min=1)] = None,
+    workers: Annotated[int | None, typer.Option(help="How many encoders run at once.", min=1)] = None,
+    num_gpus: Annotated[float, typer.Option(help="GPUs an encoder gets; 0 is the CPU.", min=0)] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Encode text into the store. The same command again goes on where it stopped; new files are added."""
+    with reporting(as_json):
+        from saeray.config import EncodeConfig, validate
+        from saeray.pipeline.encode import encode as run
+
+        config = validate(
+            EncodeConfig,
+            {
+                "inputs": inputs,
+                "dataset": dataset,
+                "store": store,
+                "encoder": encoder,
+                "text_column": text_column,
+                "messages_column": messages_column,
+                "id_column": id_column,
+                "keep": keep or "all",
+                "store_text": not no_text,
+                "store_sum": store_sum,
+                "shard_tokens": shard_tokens,
+                "workers": workers,
+                "num_gpus": num_gpus,
+            },
+            "encode",
+        )
+        with _progress(as_json) as show:
+            result = run(config, show)
+        report_encode(result, as_json)
+
+
+def report_encode(result: Any, as_json: bool) -> None:
+    """Prints what an encode run did; exits 1 when shards are missing."""
+    summary = result.summary()
+    if as_json:
+        print(json.dumps(summary))
+    else:
+        rate = f", {summary['tokens_per_second']:,.0f} tokens/s" if result.seconds else ""
+        errors.print(
+            f"{result.dataset}: {result.encoded} of {result.shards} shards encoded now: {result.documents:,} documents, "
+            f"{result.tokens:,} tokens, {result.rejects:,} rejects{rate}"
+        )
+        for shard, reason in sorted(result.failed.items()):
+            errors.print(f"[red]shard {shard}[/red]: {_plain(reason)}")
+    if result.missing:
+        raise SaerayError(f"{result.missing} of {result.shards} shards are not committed; run the same command again")
+
+
+@app.command()
+def datasets(store: StoreOption, as_json: JsonOption = False) -> None:
+    """What is in the store."""
+    with reporting(as_json):
+        from saeray.store import Store
+
+        here = Store.open(store)
+        rows = []
+        for name in here.datasets():
+            dataset = here.dataset(name)
+            commits = dataset.commits()
+            rows.append(
+                {
+                    "dataset": name,
+                    "documents": sum(commit.documents for commit in commits),
+                    "tokens": sum(commit.tokens for commit in commits),
+                    "rejects": sum(commit.rejects for commit in commits),
+                    "shards": f"{len(commits)}/{len(dataset.shards())}",
+                    "columns": ", ".join(dataset.plans()[0].settings.keep),
+                    "bytes": sum(commit.bytes for commit in commits),
+                }
+            )
+        _print({"store": store, "encoder": here.fingerprint(), "datasets": rows}, rows, as_json)
+
+
+@app.command()
+def verify(
+    name: Annotated[str, typer.Argument(help="The dataset.")], store: StoreOption, as_json: JsonOption = False
+) -> None:
+    """Recount and re-digest a dataset: what is missing, there twice, or corrupt."""
+    with reporting(as_json):
+        from saeray.store import Store
+
+        report = Store.open(store).dataset(name).verify()
+        found = report.to_dict()
+        if as_json:
+            print(json.dumps(found | {"ok": report.ok}))
+        else:
+            for key, value in found.items():
+                output.print(f"{key}: {len(value) if isinstance(value, list) and not value else _plain(value)}")
+        if not report.ok:
+            raise SaerayError(f"{name} is not whole; run the encode command again for what is missing")
+
+
+@app.command()
+def stats(
+    selector: Annotated[str, typer.Argument(help="NAME or NAME:cond,cond")],
+    store: StoreOption,
+    out: OutOption = "stats",
+    channel: ChannelOption = None,
+    by: Annotated[str | None, typer.Option(help="A kept column: figures for each of its values.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Document frequency, token frequency and maximum of every latent."""
+    with reporting(as_json):
+        from saeray.analysis.frequencies import stats as run
+        from saeray.store import Store
+
+        _finish(run(Store.open(store), selector, channel=channel, by=by), out, as_json)
+
+
+@app.command()
+def diff(
+    target: Annotated[str, typer.Argument(help="NAME:cond,cond: the documents in question.")],
+    others: Annotated[list[str], typer.Argument(help="What they are compared with; `rest` for the dataset's rest.")],
+    store: StoreOption,
+    out: OutOption = "diff",
+    channel: ChannelOption = None,
+    min_support: Annotated[int | None, typer.Option(help="Least documents a latent is present in, all sides.")] = None,
+    keep: Annotated[float, typer.Option(help="Least difference of document frequencies.")] = 0.03,
+    top: Annotated[int, typer.Option(help="Most latents kept.")] = 200,
+    q: Annotated[float, typer.Option(help="False-discovery rate.")] = 0.05,
+    as_json: JsonOption = False,
+) -> None:
+    """What is in one set of documents more than in the others."""
+    with reporting(as_json):
+        from saeray.analysis.diff import diff as run
+        from saeray.store import Store
+
+        result = run(
+            Store.open(store), target, others, channel=channel, min_support=min_support, keep=keep, top=top, q=q
+        )
+        _finish(result, out, as_json)
+
+
+@app.command("train-sae")
+def train_sae(
+    inputs: Annotated[list[str], typer.Argument(help="Parquet, JSONL or CSV files, directories or globs of text.")],
+    out: Annotated[str, typer.Option("--out", help="Directory for the SAE, its card and its working files.")],
+    reader: Annotated[str, typer.Option(help="An encoder preset or YAML file whose reader is used.")] = "smollm2-135m",
+    text_column: Annotated[str, typer.Option(help="The column of texts.")] = "text",
+    tokens: Annotated[int, typer.Option(help="Distinct tokens to collect.", min=1)] = 2_000_000,
+    epochs: Annotated[float, typer.Option(help="Passes over them.", min=0.01)] = 2.0,
+    d_sae: Annotated[int, typer.Option(help="Latents.", min=2)] = 16_384,
+    k: Annotated[int, typer.Option(help="Active latents a token, on average.", min=1)] = 32,
+    tokens_a_document: Annotated[int, typer.Option(help="Read at most this much of a document.", min=8)] = 512,
+    seed: Annotated[int, typer.Option(help="Order of documents and tokens, and first weights.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    with_decoder: Annotated[bool, typer.Option("--decoder", help="Keep the decoder in the file.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a BatchTopK SAE for a reader. The same command again goes on where it stopped."""
+    with reporting(as_json):
+        from saeray.config import TrainSAEConfig, validate
+        from saeray.pipeline.train_sae import make_sae
+
+        config = validate(
+            TrainSAEConfig,
+            {
+                "inputs": inputs,
+                "out": out,
+                "encoder": reader,
+                "text_column": text_column,
+                "tokens": tokens,
+                "epochs": epochs,
+                "d_sae": d_sae,
+                "k": k,
+                "tokens_a_document": tokens_a_document,
+                "seed": seed,
+                "device": device,
+                "decoder": with_decoder,
+            },
+            "train-sae",
+        )
+        logging.getLogger("saeray").setLevel(logging.INFO)
+        card = make_sae(config)
+        _print(card, [{"figure": key, "value": value} for key, value in card.items()], as_json)
+
+
+@sae_app.command("inspect")
+def sae_inspect(
+    path: Annotated[str, typer.Argument(help="A checkpoint's directory or file, or builtin:NAME.")],
+    as_json: JsonOption = False,
+) -> None:
+    """What a checkpoint is."""
+    with reporting(as_json):
+        from saeray.config import SAEConfig
+        from saeray.loading import sae_path
+        from saeray.saes.load import inspect_sae
+
+        found = inspect_sae(sae_path(SAEConfig(path=path)))
+        _print(found, [{"": key, "value": value} for key, value in found.items()], as_json)
+
+
+@app.command()
+def demo(
+    out: OutOption = "saeray-demo",
+    as_json: JsonOption = False,
+) -> None:
+    """The whole path on the embedded reader, SAE and corpus: encode, diff, and a page to read."""
+    with reporting(as_json):
+        from saeray.demo.run import run_demo
+
+        with _progress(as_json) as show:
+            result = run_demo(Path(out), show, lambda line: None if as_json else errors.print(line))
+        if as_json:
+            print(json.dumps(result))
+        else:
+            for page in result["reports"]:
+                output.print(f"[bold]{page['title']}[/bold]: {page['page']}")
+
+
+def _finish(result: Any, out: str, as_json: bool) -> None:
+    """Writes an analysis and prints its head."""
+    from saeray.analysis.write import write
+
+    written = write(result, out)
+    summary = result.summary() | {"files": written}
+    _print(summary, result.table(10), as_json)
+    if not as_json:
+        errors.print(f"the page: {written['report.html']}")
+
+
+def _print(content: dict[str, Any], rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(content, default=str))
+        return
+    if not rows:
+        errors.print("nothing to show")
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in rows[0]:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(_plain(value) for value in row.values()))
+    Console(highlight=False).print(table)
+
+
+def _plain(value: Any) -> str:
+    """A cell without markup: what comes from documents is not to be taken for console styles."""
+    text = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    if isinstance(value, float):
+        text = f"{value:.4g}"
+    return text.replace("[", "\\[")
+
+
+@contextmanager
+def _progress(as_json: bool) -> Iterator[Callable[[Any], None] | None]:
+    """A bar with documents, tokens/s and time left, on a terminal."""
+    if as_json or not errors.is_terminal:
+        yield None
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    with Progress(
+        TextColumn("{task.completed}/{task.total} shards"),
+        BarColumn(),
+        TextColumn("{task.fields[documents]:,} documents, {task.fields[rate]:,.0f} tokens/s"),
+        TimeRemainingColumn(),
+        console=errors,
+    ) as bar:
+        task = bar.add_task("encode", total=None, documents=0, rate=0.0)
+
+        def show(progress: Any) -> None:
+            rate = progress.tokens / max(progress.seconds, 1e-9)
+            bar.update(task, completed=progress.done, total=progress.total, documents=progress.documents, rate=rate)
+
+        yield show
+
+
+@contextmanager
+def reporting(as_json: bool) -> Iterator[None]:
+    """Turns what a user can mend into one line and an exit code; everything else keeps its traceback."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    if os.environ.get("SAERAY_VERBOSE"):
+        logging.getLogger("saeray").setLevel(logging.INFO)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    try:
+        yield
+    except SaerayError as error:
+        if as_json:
+            print(json.dumps({"error": str(error)}))
+        errors.print(f"[red]error:[/red] {_plain(str(error))}")
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        errors.print("stopped; what was committed stays, and the same command goes on from there")
+        raise typer.Exit(1) from None
+
+
+def main() -> None:
+    """The `saeray` command."""
+    app()
+
+

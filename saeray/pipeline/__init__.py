@@ -1,0 +1,1 @@
+"""The Ray modules: the only ones in saeray that import ray."""

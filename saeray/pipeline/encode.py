@@ -1,0 +1,308 @@
+"""The main job: text in, committed shards of sparse latents out.
+
+Ray Data streams shard descriptors through three stages; the store decides what is still to do. A shard is done when its
+commit is there, so any run may be killed at any point and run again: nothing that was committed is encoded again, and
+whatever a dead run left half done is taken up or left behind by the store's conditional creates. Rejected: Ray's own
+checkpointing (row ids of the whole corpus in every filter actor's memory, lost everything on small files) and Ray's
+Parquet writer (its file names change from run to run, so a rerun duplicates rows).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
+
+from saeray.config import EncodeConfig, EncoderConfig, encoder_config
+from saeray.errors import SaerayError, UsageError
+from saeray.loading import describe
+from saeray.pipeline.cluster import connected
+from saeray.pipeline.stages import Attempts, Encode, encoder_json, read, write
+from saeray.store import Dataset, Input, PlanSettings, Shard, Store, adopt_shard, list_inputs, location
+from saeray.store.commits import part_name
+from saeray.store.rows import column_names
+
+log = logging.getLogger(__name__)
+
+# Estimated tokens a shard: the work that one death can cost. About a minute on two cores; on a GPU of 5,000 tokens/s
+# five minutes, which also keeps a billion documents under a million files.
+SHARD_TOKENS_CPU, SHARD_TOKENS_GPU = 50_000, 1_500_000
+# A run stops when this many shards have failed: by then it is the disk, the network or the settings, not the shards.
+MOST_FAILED = 10
+RENEW_SECONDS = 10.0
+
+
+@dataclass
+class EncodeResult:
+    """What a run did. failed: shard number -> reason; missing: shards of the dataset without a commit after the run."""
+
+    dataset: str
+    store: str
+    shards: int = 0
+    encoded: int = 0
+    documents: int = 0
+    tokens: int = 0
+    rejects: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    failed: dict[int, str] = field(default_factory=dict)
+    missing: int = 0
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-ready figures of the run."""
+        return {
+            "dataset": self.dataset,
+            "store": self.store,
+            "shards": self.shards,
+            "encoded_shards": self.encoded,
+            "documents": self.documents,
+            "tokens": self.tokens,
+            "rejects": self.rejects,
+            "bytes": self.bytes,
+            "seconds": round(self.seconds, 3),
+            "tokens_per_second": round(self.tokens / self.seconds, 1) if self.seconds else None,
+            "failed_shards": {str(shard): reason for shard, reason in sorted(self.failed.items())},
+            "missing_shards": self.missing,
+        }
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands: shards of this run, documents and tokens committed by it, seconds since its start."""
+
+    done: int
+    total: int
+    documents: int
+    tokens: int
+    seconds: float
+
+
+def encode(config: EncodeConfig, on_progress: Callable[[Progress], None] | None = None) -> EncodeResult:
+    """Plans what is new in the inputs, encodes every shard without a commit, and says what is left.
+
+    Raises SaerayError for everything that concerns the whole run; what concerns one shard is in the result.
+    """
+    encoder = encoder_config(config.encoder)
+    store = Store.open(config.store, create=True)
+    inputs = list_inputs(config.inputs)
+    dataset = store.dataset(config.dataset, create=True)
+    settings = _settings(config, inputs, dataset)
+    with connected() as own_cluster:
+        store.claim_encoder(_describe(encoder))
+        with _lease(dataset):
+            dataset.sweep()
+            plan = dataset.add_plan(inputs, settings)
+            if plan:
+                log.info("planned %d inputs as %d shards", len(plan.inputs), len(plan.shards))
+            result = EncodeResult(config.dataset, config.store, shards=len(dataset.shards()))
+            todo = _adopt(dataset, dataset.missing())
+            if todo:
+                where = {source.name: source.uri for source in inputs}
+                _run(config, encoder, dataset, todo, where, own_cluster, result, on_progress)
+            result.missing = len(dataset.missing())
+    return result
+
+
+def _settings(config: EncodeConfig, inputs: list[Input], dataset: Dataset) -> PlanSettings:
+    """The plan's settings. What was not asked for is as the dataset was begun with; in a new one the document column is
+    `text` or `messages`, whichever is there, and all other columns are kept."""
+    begun = dataset.plans()[0].settings if dataset.plans() else None
+    names = column_names(inputs[0], location(inputs[0].uri))
+    text, messages, id_column = config.text_column, config.messages_column, config.id_column
+    if not text and not messages:
+        text = begun.text_column if begun else "text" if "text" in names else None
+        messages = begun.messages_column if begun else "messages" if "messages" in names and not text else None
+        if not text and not messages:
+            raise UsageError(
+                f"{inputs[0].name} has no column named text or messages; choose one with --text-column or "
+                f"--messages-column: it has {', '.join(names)}"
+            )
+    if begun and id_column is None:
+        id_column = begun.id_column
+    if config.keep == "all":
+        keep = begun.keep if begun else tuple(n for n in names if n not in {text, messages, id_column})
+    else:
+        keep = tuple(config.keep)
+    return PlanSettings(
+        text_column=text,
+        messages_column=messages,
+        id_column=id_column,
+        keep=keep,
+        store_text=config.store_text,
+        store_sum=config.store_sum,
+        shard_tokens=_shard_tokens(config),
+    )
+
+
+def _shard_tokens(config: EncodeConfig) -> int:
+    return config.shard_tokens or (SHARD_TOKENS_GPU if config.num_gpus else SHARD_TOKENS_CPU)
+
+
+def _adopt(dataset: Dataset, missing: list[Shard]) -> list[Shard]:
+    """Commits whole parts that a killed run left without a commit; returns the shards that remain to be encoded."""
+    there = set((dataset.root / "documents").names())
+    return [s for s in missing if part_name(s.shard) not in there or adopt_shard(dataset, s) is None]
+
+
+def _describe(encoder: EncoderConfig) -> dict[str, Any]:
+    """The encoder's description, made on a worker: a cluster's head may have neither room nor need for the weights."""
+    task = ray.remote(num_cpus=1)(describe)
+    try:
+        described: dict[str, Any] = ray.get(task.remote(encoder))
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, SaerayError):
+            raise error.cause from None
+        raise
+    return described
+
+
+def _run(
+    config: EncodeConfig,
+    encoder: EncoderConfig,
+    dataset: Dataset,
+    todo: list[Shard],
+    where: dict[str, str],
+    own_cluster: bool,
+    result: EncodeResult,
+    on_progress: Callable[[Progress], None] | None,
+) -> None:
+    workers = config.workers or _default_workers(config, own_cluster)
+    threads = config.threads or (max(1, (os.cpu_count() or 1) // workers) if own_cluster else None)
+    device = config.device or ("cuda" if config.num_gpus else "cpu")
+    if own_cluster and config.num_gpus and not ray.cluster_resources().get("GPU"):
+        raise SaerayError("a GPU was asked for and this machine has none; leave out --num-gpus")
+    _configure_ray_data()
+    encoder_text = encoder_json(encoder)
+    attempts = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Attempts).remote()
+    shared = {"store": config.store, "dataset": config.dataset}
+    descriptors = [
+        {"shard": shard.shard, "uri": where.get(dataset.plan_of(shard).input_of(shard).name)} for shard in todo
+    ]
+    schema = pa.schema([("shard", pa.int64()), ("uri", pa.string())])
+    tables = [pa.Table.from_pylist([row], schema) for row in descriptors]
+    stream = (
+        ray.data.from_arrow(tables)
+        .map_batches(
+            read,
+            batch_size=1,
+            batch_format="pyarrow",
+            fn_kwargs=shared | {"encoder": encoder_text},
+            num_cpus=0.5,
+            compute=TaskPoolStrategy(size=max(2, workers)),  # a little ahead of the encoders, never the whole corpus
+        )
+        .map_batches(
+            Encode,
+            batch_size=1,
+            batch_format="pyarrow",
+            fn_constructor_kwargs=shared
+            | {"encoder": encoder_text, "device": device, "threads": threads, "attempts": attempts},
+            num_cpus=1,
+            num_gpus=config.num_gpus or None,
+            compute=ActorPoolStrategy(size=workers),  # fixed: growing pools get stuck at one actor (ray issue 59144)
+        )
+        .map_batches(
+            write,
+            batch_size=1,
+            batch_format="pyarrow",
+            fn_kwargs=shared,
+            num_cpus=0.25,
+            compute=TaskPoolStrategy(size=max(2, workers)),
+        )
+    )
+    begin = time.monotonic()
+    done = 0
+    for batch in stream.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        for row in batch.to_pylist():
+            done += 1
+            if row["error"]:
+                result.failed[row["shard"]] = row["error"]
+                log.warning("shard %d: %s", row["shard"], row["error"])
+            else:
+                result.encoded += 1
+                for name in ("documents", "tokens", "rejects", "bytes"):
+                    setattr(result, name, getattr(result, name) + row[name])
+            result.seconds = time.monotonic() - begin
+            if on_progress:
+                on_progress(
+                    Progress(
+                        done, len(todo), result.documents, result.tokens, result.seconds
+                    )
+                )
+            if len(result.failed) >= MOST_FAILED:
+                first = next(iter(result.failed.values()))
+                raise SaerayError(f"{MOST_FAILED} shards failed, so the run stopped; the first reason: {first}")
+
+
+def _default_workers(config: EncodeConfig, own_cluster: bool) -> int:
+    resources = ray.cluster_resources()
+    if config.num_gpus:
+        return max(1, int(resources.get("GPU", 0) / config.num_gpus))
+    # On CPUs a matrix product already uses every core of a machine, so one encoder a node.
+    return 1 if own_cluster else max(1, len([node for node in ray.nodes() if node["Alive"]]))
+
+
+def _configure_ray_data() -> None:
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_options.preserve_order = False
+    context.execution_no_progress_timeout_s = -1  # waiting for scarce GPUs is not an error
+    context.retried_map_errors = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+@contextmanager
+def _lease(dataset: Dataset) -> Iterator[None]:
+    """Holds the dataset's lease, renewed by a thread. It only saves work: without it two runs would still agree."""
+    owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    lease = dataset.acquire_lease(owner)
+    if lease.owner != owner and _is_dead(lease.owner):
+        dataset.release_lease(lease.owner)
+        lease = dataset.acquire_lease(owner)
+    if lease.owner != owner:
+        raise SaerayError(
+            f"another run ({lease.owner.rsplit(':', 1)[0]}) is encoding {dataset.name}; if it is dead, its lease "
+            "ends within a minute"
+        )
+    stop = threading.Event()
+
+    def renew() -> None:
+        while not stop.wait(RENEW_SECONDS):
+            try:
+                dataset.renew_lease(owner)
+            except SaerayError as error:  # a lost lease costs double work at worst
+                log.warning("could not renew the lease: %s", error)
+
+    thread = threading.Thread(target=renew, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=RENEW_SECONDS)
+        dataset.release_lease(owner)
+
+
+def _is_dead(owner: str) -> bool:
+    """Whether the run of this lease was on this machine and its process is gone."""
+    host, pid, _ = [*owner.split(":"), "", ""][:3]
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

@@ -1,0 +1,202 @@
+"""The three stages of an encode run, as Ray Data calls them: read, encode, write. One row in and out is one shard.
+
+No stage raises for what is wrong with one shard: it puts the reason in the row's `error`, the later stages let the row
+pass, and the driver reports it at the end with the rest done.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import traceback
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import pyarrow as pa
+import ray
+import torch
+
+from saeray.config import EncoderConfig
+from saeray.errors import SaerayError
+from saeray.loading import encoder_of, source_of, tokenizer_of
+from saeray.pipeline.rows import documents_of, documents_table, from_bytes, to_bytes, tokenize
+from saeray.readers.tokens import DocumentTokenizer
+from saeray.store import Dataset, Plan, Shard, ShardInput, Store, commit_shard, read_shard
+
+log = logging.getLogger(__name__)
+Row = dict[str, Any]
+
+# A document that takes its worker down with it would do so for ever; a shard that has been begun this often without
+# being finished is given up and reported. Five leaves room for real preemptions.
+MOST_ATTEMPTS = 5
+
+READ_SCHEMA = pa.schema(
+    [
+        ("shard", pa.int64()),
+        ("documents", pa.large_binary()),
+        ("tokenized", pa.large_binary()),
+        ("rejects", pa.large_binary()),
+        ("error", pa.string()),
+    ]
+)
+ENCODED_SCHEMA = pa.schema(
+    [
+        ("shard", pa.int64()),
+        ("table", pa.large_binary()),
+        ("rejects", pa.large_binary()),
+        ("seconds", pa.float64()),
+        ("error", pa.string()),
+    ]
+)
+DONE_SCHEMA = pa.schema(
+    [
+        ("shard", pa.int64()),
+        ("documents", pa.int64()),
+        ("tokens", pa.int64()),
+        ("rejects", pa.int64()),
+        ("bytes", pa.int64()),
+        ("seconds", pa.float64()),
+        ("error", pa.string()),
+    ]
+)
+
+
+@lru_cache(maxsize=4)
+def _dataset(store: str, name: str) -> tuple[Dataset, dict[int, tuple[Plan, Shard]]]:
+    dataset = Store.open(store).dataset(name)
+    return dataset, {shard.shard: (plan, shard) for plan in dataset.plans() for shard in plan.shards}
+
+
+@lru_cache(maxsize=4)
+def _tokenizer(encoder: str) -> DocumentTokenizer:
+    config = EncoderConfig.model_validate_json(encoder)
+    return tokenizer_of(config, source_of(config))
+
+
+def _guarded(schema: pa.Schema, work: Callable[[Row], Row]) -> Callable[[pa.Table], pa.Table]:
+    """`work` on the single row of a batch; what it raises becomes the row's error."""
+
+    def call(batch: pa.Table) -> pa.Table:
+        rows = []
+        for row in batch.to_pylist():
+            if row.get("error"):
+                result: Row = {"shard": row["shard"], "error": row["error"]}
+            else:
+                try:
+                    result = work(row)
+                except SaerayError as error:
+                    result = {"shard": row["shard"], "error": str(error)}
+                except Exception as error:  # reported with the shard, so that one bad shard does not stop a corpus
+                    log.error("shard %s: %s", row["shard"], traceback.format_exc())
+                    line = (str(error).splitlines() or [""])[0][:200]
+                    result = {"shard": row["shard"], "error": f"{type(error).__name__}: {line}"}
+            rows.append(result)
+        return pa.Table.from_pylist(rows, schema)
+
+    return call
+
+
+def read(batch: pa.Table, *, store: str, dataset: str, encoder: str) -> pa.Table:
+    """Shard descriptors {shard, uri} -> READ_SCHEMA: documents judged, framed and tokenized, on a CPU worker."""
+
+    def work(row: Row) -> Row:
+        _, shards = _dataset(store, dataset)
+        plan, shard = shards[row["shard"]]
+        config = EncoderConfig.model_validate_json(encoder)
+        found = read_shard(plan, shard, row["uri"])
+        name = plan.input_of(shard).name
+        tokenized, rejects = tokenize(found, name, _tokenizer(encoder), config.long, config.window)
+        return {
+            "shard": shard.shard,
+            "documents": found.to_bytes(),
+            "tokenized": to_bytes(tokenized),
+            "rejects": to_bytes(rejects),
+        }
+
+    return _guarded(READ_SCHEMA, work)(batch)
+
+
+class Encode:
+    """READ_SCHEMA -> ENCODED_SCHEMA, in an actor that holds a reader and an SAE for the whole run.
+
+    Its arguments are small: Ray keeps constructor arguments in the object store and fails to restart an actor whose
+    arguments were evicted (ray issue 53727).
+    """
+
+    def __init__(self, store: str, dataset: str, encoder: str, device: str, threads: int | None, attempts: Any) -> None:
+        if threads:
+            torch.set_num_threads(threads)  # Ray sets OMP_NUM_THREADS=1 for actors that declare a GPU and no CPU
+        config = EncoderConfig.model_validate_json(encoder)
+        self.encoder = encoder_of(config, source_of(config), device)
+        self.store, self.dataset, self.attempts = store, dataset, attempts
+        self._call = _guarded(ENCODED_SCHEMA, self._encode)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return self._call(batch)
+
+    def _encode(self, row: Row) -> Row:
+        number = row["shard"]
+        if ray.get(self.attempts.begin.remote(number)) > MOST_ATTEMPTS:
+            raise SaerayError(f"its worker died {MOST_ATTEMPTS} times while encoding it; run again to try it once more")
+        begin = time.monotonic()
+        dataset, shards = _dataset(self.store, self.dataset)
+        plan, shard = shards[number]
+        tokenized = from_bytes(row["tokenized"])
+        documents = documents_of(tokenized)
+        encoded = self.encoder.encode(documents)
+        table, rejects = documents_table(
+            dataset.schema(),
+            ShardInput.from_bytes(row["documents"]),
+            tokenized,
+            documents,
+            encoded,
+            from_bytes(row["rejects"]),
+            plan.input_of(shard).name,
+        )
+        ray.get(self.attempts.finish.remote(number))
+        return {
+            "shard": number,
+            "table": to_bytes(table),
+            "rejects": to_bytes(rejects),
+            "seconds": time.monotonic() - begin,
+        }
+
+
+def write(batch: pa.Table, *, store: str, dataset: str) -> pa.Table:
+    """ENCODED_SCHEMA -> DONE_SCHEMA: the shard's part, rejects and commit, on a CPU worker while the next is encoded."""
+
+    def work(row: Row) -> Row:
+        target, shards = _dataset(store, dataset)
+        _, shard = shards[row["shard"]]
+        commit = commit_shard(target, shard, from_bytes(row["table"]), from_bytes(row["rejects"]), row["seconds"])
+        return {
+            "shard": shard.shard,
+            "documents": commit.documents,
+            "tokens": commit.tokens,
+            "rejects": commit.rejects,
+            "bytes": commit.bytes,
+            "seconds": commit.seconds,
+        }
+
+    return _guarded(DONE_SCHEMA, work)(batch)
+
+
+class Attempts:
+    """How often each shard was begun and not finished in this run; an actor of its own, beside the workers."""
+
+    def __init__(self) -> None:
+        self._begun: dict[int, int] = {}
+
+    def begin(self, shard: int) -> int:
+        self._begun[shard] = self._begun.get(shard, 0) + 1
+        return self._begun[shard]
+
+    def finish(self, shard: int) -> None:
+        self._begun.pop(shard, None)
+
+
+def encoder_json(config: EncoderConfig) -> str:
+    """The encoder's configuration as it travels to workers."""
+    return json.dumps(config.model_dump(), sort_keys=True)
