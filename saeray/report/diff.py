@@ -1,0 +1,153 @@
+"""The page of a diff: what was compared, what differs with its evidence, how it was made, and what it does not say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+from saeray.report.page import bar, card, document, made, percent, points, read_from, section, table, tiny
+from saeray.report.text import name, visible
+
+if TYPE_CHECKING:
+    from saeray.analysis.diff import DiffResult
+
+
+def page(result: DiffResult) -> str:
+    """One HTML file."""
+    target, others = result.sides[0]["name"], [side["name"] for side in result.sides[1:]]
+    colours = f'<span class="t">{name(target)}</span>', f'<span class="o">{" and ".join(map(name, others))}</span>'
+    notes = [f"{visible(note)}." for note in result.length["differs"]]
+    if notes:
+        notes.append("Longer documents have more latents, so read “at equal length”.")
+    body = [
+        f"<h1>What {colours[0]} does more than {colours[1]}</h1>",
+        f"<p>{_lede(result)}</p>",
+        *([f'<p class="note">{" ".join(notes)}</p>'] if notes else []),
+        *_direction(result, result.more, 1, f"More in {colours[0]}"),
+        *_direction(result, result.less, -1, f"More in {colours[1]}"),
+        *_all(result),
+        made(_lines(result), result.made_with),
+        section("What to keep in mind", "<ul>" + "".join(f"<li>{line}</li>" for line in _caveats(result)) + "</ul>"),
+    ]
+    return document(f"{target} against {', '.join(others)}", body)
+
+
+def _lede(result: DiffResult) -> str:
+    keep, q = result.parameters["keep"], result.parameters["q"]
+    target, *others = (f"{side['documents']:,}" for side in result.sides)
+    found, tested = sum(result.passing), result.rows.num_rows
+    words = f"{found:,} of {tested:,} tested latents differ" if found else f"None of {tested:,} tested latents differs"
+    text = (
+        f"{target} documents against {' and '.join(others)}. {words} by more than {100 * keep:g} points at a "
+        f"false-discovery rate of {q:g}."
+    )
+    if tested and not found:
+        row = max(result.rows.to_pylist(), key=lambda row: abs(row["difference"]))
+        text += f" The largest difference is {points(row['difference'])} points, with q = {row['q']:.2g}."
+    return text
+
+
+def _direction(result: DiffResult, latents: Sequence[int], sign: int, heading: str) -> Iterator[str]:
+    rows = [result.row(latent) for latent in latents if latent in result.evidence]
+    if not rows:
+        return
+    passing = result.passing[0 if sign > 0 else 1]
+    count = "1 latent" if passing == 1 else f"{passing:,} latents"
+    first = f"; the strongest {len(rows)}" if len(rows) < passing else ""
+    # One scale for all, so that bars compare down the page.
+    scale = max(sign * edge for row in rows for edge in _interval(row))
+    cards = (_finding(row, result, sign, scale) for row in rows)
+    yield section(heading, f'<p class="soft">{count}{first}.</p>', *cards)
+
+
+def _finding(row: Mapping[str, Any], result: DiffResult, sign: int, scale: float) -> str:
+    several = len(result.sides) > 2
+    short = _short([side["name"] for side in result.sides])
+    low, high = sorted(max(0.0, sign * edge / scale) for edge in _interval(row))
+    bars = [
+        bar(name(short[result.sides[0]["name"]]), "t", row["frequency_target"], percent(row["frequency_target"])),
+        bar(name(short[row["other"]]), "o", row["frequency_other"], percent(row["frequency_other"])),
+        bar("difference", "d", sign * row["difference"] / scale, points(row["difference"]), (low, high)),
+    ]
+    lower, upper = _interval(row)
+    bound = f"at least {points(lower)}" if several else f"95% interval {points(lower)} to {points(upper)}"
+    level = row["difference_at_equal_length"]
+    equal = "no common lengths" if level is None else f"at equal length {points(level)}"
+    if level is None or sign * level <= result.parameters["keep"]:
+        equal += ", not separable from length"
+    return card(
+        row,
+        result.evidence[row["latent"]],
+        f'<span class="{"t" if sign > 0 else "o"}">{points(row["difference"])}</span> <small>points</small>',
+        f'<div class="bars">{"".join(bars)}</div>',
+        f'<p class="soft">{bound} · {equal} · q {tiny(row["q"])}</p>',
+    )
+
+
+def _interval(row: Mapping[str, Any]) -> tuple[float, float]:
+    """Limits of the difference; against several others there is no upper one and the estimate stands in."""
+    return row["lower"], row["difference"] if row["upper"] is None else row["upper"]
+
+
+def _short(names: Sequence[str]) -> dict[str, str]:
+    """Each name without the conditions that all share at the start, so that a narrow screen shows what differs."""
+    same = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    shared = "".join(letters[0] for letters in same)
+    start = max(shared.rfind(mark) for mark in ":=,") + 1
+    return {full: full[start:] or full for full in names}
+
+
+def _all(result: DiffResult) -> Iterator[str]:
+    rows = [result.row(latent) for latent in (*result.more, *result.less)]
+    cells = (
+        [
+            f"{row['latent']} {name(row['label'] or '')}",
+            points(row["difference"]),
+            points(row["lower"]),
+            "" if row["upper"] is None else points(row["upper"]),
+            "" if row["difference_at_equal_length"] is None else points(row["difference_at_equal_length"]),
+            percent(row["frequency_target"]),
+            percent(row["frequency_other"]),
+            tiny(row["q"]),
+        ]
+        for row in rows
+    )
+    if rows:
+        head = ["latent", "points", "lower", "upper", "at equal length", "target", "other", "q"]
+        yield f"<details><summary>All {len(rows):,} findings as a table</summary>{table(head, cells)}</details>"
+
+
+def _lines(result: DiffResult) -> Iterator[tuple[str, str]]:
+    used, length = result.parameters, result.length
+    for i, side in enumerate(result.sides):
+        size = (
+            f"{side['documents']:,} documents, {side['tokens']:,} tokens, {side['median_tokens']:g} in the median one"
+        )
+        yield "other" if i else "target", f"{side['name']}: {size}; {read_from(side)}"
+    yield "findings", f"q ≤ {used['q']:g}, more than {100 * used['keep']:g} points, at most {used['top']} a direction"
+    yield "tested", f"latents present in at least {used['min_support']:,} of all documents and absent from as many"
+    classes, share = len(length["stratum_edges"]) + 1, length["share_in_common_strata"]
+    yield "equal length", f"{classes} classes of length; {share:.0%} of documents are in those that every side has"
+
+
+def _caveats(result: DiffResult) -> Iterator[str]:
+    yield (
+        "A latent is present in a document when it is active on at least one token, so presence rises with length. "
+        "A difference that vanishes at equal length is a difference of length."
+    )
+    if len(result.sides) > 2:
+        test = "p is the largest of the one-sided Fisher mid-p values against each other side, the bound the smallest."
+    else:
+        test = "p is two-sided Fisher mid-p; the interval is Newcombe’s, for one latent alone."
+    yield f"q is the share of false discoveries to expect among all latents up to that one. {test}"
+    yield (
+        "The latents were chosen and measured on the same documents, which flatters the largest differences. "
+        "Documents count as independent: several answers to one prompt, or near-copies, make q too small."
+    )
+    yield (
+        "Examples are the strongest activations, not typical ones. Peak tokens are where a latent is strongest: "
+        "evidence, not a meaning."
+    )
+    if not result.labels:
+        yield "There are no labels yet: what a latent stands for is for you to judge from its sentences."

@@ -1,0 +1,50 @@
+"""Text of documents as HTML that can only be read: nothing runs, nothing hides, nothing turns its neighbours round.
+
+Documents are hostile until shown otherwise. Markup is escaped; control and direction characters are shown by their
+number instead of obeyed; every excerpt is isolated, so that right-to-left text stays in its box.
+"""
+
+from __future__ import annotations
+
+import re
+from html import escape
+
+from saeray.analysis.excerpt import Excerpt
+
+#: Controls but tab and newline, what is invisible, what turns the direction of text, halves of characters,
+#: non-characters. The zero-width joiners stay: Persian, Hindi and family emoji need them.
+_UNSEEN = re.compile(
+    "([\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff"
+    "\ufff9-\ufffb\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f])"
+)
+_BLANK_LINES = re.compile(r"\n\s*\n")
+
+
+def visible(text: str) -> str:
+    """`text` escaped for an element's content or a quoted attribute-free place, unseen characters shown as U+XXXX."""
+    parts = _UNSEEN.split(text)
+    # Odd parts are the characters that the pattern caught.
+    return "".join(f'<i class="u">U+{ord(part):04X}</i>' if i % 2 else escape(part) for i, part in enumerate(parts))
+
+
+def name(text: str) -> str:
+    """A name from outside (selector, id, column value, token), isolated from the sentence that it stands in."""
+    return f"<bdi>{visible(text)}</bdi>"
+
+
+def marked(found: Excerpt) -> str:
+    """An excerpt with its peak token marked; a token of space alone is drawn, so that there is something to mark."""
+    peak = found.peak.strip()
+    lead, tail = "", ""
+    if peak:
+        at = found.peak.index(peak)
+        lead, tail = found.peak[:at], found.peak[at + len(peak) :]
+    else:
+        peak = "".join({"\n": "↵", "\t": "⇥"}.get(c, "␣") for c in found.peak[:8])
+    left = ("… " if found.cut_left else "") + _squeezed(found.before + lead)
+    right = _squeezed(tail + found.after) + (" …" if found.cut_right else "")
+    return f'<blockquote dir="auto">{visible(left)}<mark>{visible(peak)}</mark>{visible(right)}</blockquote>'
+
+
+def _squeezed(text: str) -> str:
+    return _BLANK_LINES.sub("\n", text)

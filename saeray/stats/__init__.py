@@ -1,0 +1,1 @@
+"""Formulas: NumPy and SciPy in, arrays out. No store, no Ray, no documents' text."""

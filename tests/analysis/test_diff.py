@@ -1,0 +1,234 @@
+"""Promise: a diff over a real store counts what was committed, tests it as stated, and says what it cannot do."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from saeray.analysis.diff import compare, diff
+from saeray.analysis.write import write
+from saeray.errors import UsageError
+from saeray.stats.intervals import newcombe
+from saeray.stats.significance import benjamini_hochberg, fisher_midp
+
+TABLE, SORRY, GREAT, RIVER = range(4)
+#: How often each model uses each word.
+RATES = {"A": (0.8, 0.1, 0.5, 0.3), "B": (0.2, 0.6, 0.5, 0.3), "C": (0.5, 0.1, 0.5, 0.3)}
+
+
+def rows(n: int = 120, models: str = "AB", seed: int = 0) -> list[dict]:
+    rng = np.random.default_rng(seed)
+    found = []
+    for i in range(n):
+        for model in models:
+            use = rng.random(4) < RATES[model]
+            words = [w for w, used in zip(("table", "sorry", "great", "river"), use, strict=True) if used]
+            text = " ".join(["the cat", *words, *["on"] * int(rng.integers(1, 6))]) + f" {model}{i}."
+            found.append({"doc_id": f"{model}{i:03d}", "text": text, "model": model, "year": None if i % 9 else 2024})
+    return found
+
+
+def holding(found: list[dict], model: str, word: str) -> int:
+    return sum(word in row["text"].split() for row in found if row["model"] == model)
+
+
+def test_two_sides_end_to_end(store_of, tmp_path):
+    found = rows()
+    result = diff(store_of(found, keep=("model",)), "d:model=A", ["d:model=B"], labels={TABLE: "tables"})
+    assert result.more == (TABLE,)
+    assert result.less == (SORRY,)
+    row = result.row(TABLE)
+    a, b = holding(found, "A", "table"), holding(found, "B", "table")
+    assert row["documents"] == [a, b]
+    assert row["difference"] == pytest.approx((a - b) / 120)
+    assert (row["lower"], row["upper"]) == pytest.approx(newcombe(a, 120, b, 120))
+    assert row["p"] == pytest.approx(float(fisher_midp(a, 120, b, 120)))
+    assert row["label"] == "tables"
+    # Every word is in some documents and not in others, or is left out: "the" is in all.
+    tested = result.rows.column("latent").to_pylist()
+    assert sorted(tested) == [TABLE, SORRY, GREAT, RIVER]
+    difference = result.rows.column("difference").to_numpy()
+    assert (np.diff(difference) <= 0).all()
+    np.testing.assert_allclose(result.rows.column("q"), benjamini_hochberg(result.rows.column("p")))
+    assert result.evidence[SORRY].examples[0].doc_id.startswith("B"), "evidence of less comes from the other side"
+    assert result.evidence[TABLE].peak_tokens == (("table", 1.0),)
+    assert [row["latent"] for row in result.table(5)] == [TABLE, SORRY]
+    summary = result.summary()
+    assert summary["findings"] == {"more_in_target": 1, "more_in_other": 1}
+    assert (summary["target"]["documents"], summary["others"][0]["documents"]) == (120, 120)
+    assert summary["made_with"]["d_sae"] == 32
+
+    files = write(result, str(tmp_path / "out"))
+    again = write(
+        diff(store_of_again(tmp_path), "d:model=A", ["d:model=B"], labels={TABLE: "tables"}), str(tmp_path / "2")
+    )
+    assert sorted(files) == ["report.html", "result.parquet", "summary.json"]
+    for name in files:
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "2" / name).read_bytes(), (
+            "a rerun writes the same"
+        )
+    assert again.keys() == files.keys()
+    assert pq.read_table(tmp_path / "out" / "result.parquet").equals(result.rows)
+
+
+def store_of_again(tmp_path):
+    from saeray.store import Store
+
+    return Store.open(str(tmp_path / "store"))
+
+
+def test_rest_is_what_the_target_leaves_out(store_of):
+    store = store_of(rows(60, "ABC"), keep=("model", "year"))
+    result = diff(store, "d:model=A", ["rest"])
+    both = diff(store, "d:model=A", ["d:model=B|C"])
+    assert result.sides[1]["documents"] == 120
+    assert result.rows.equals(both.rows.set_column(8, "other", [["the rest of d"] * both.rows.num_rows]))
+    # A null meets no condition, so those rows belong to the rest too.
+    by_year = diff(store, "d:year=2024", ["rest"])
+    assert by_year.sides[0]["documents"] + by_year.sides[1]["documents"] == 180
+
+
+def test_against_several_the_weakest_comparison_counts(store_of):
+    found = rows(120, "ABC")
+    result = diff(store_of(found, keep=("model",)), "d:model=A", ["d:model=B", "d:model=C"])
+    a, b, c = (holding(found, model, "table") for model in "ABC")
+    row = result.row(TABLE)
+    assert row["difference"] == pytest.approx((a - max(b, c)) / 120)
+    assert row["other"] == "d:model=C"
+    one_sided = [float(fisher_midp(a, 120, n, 120, "greater")) for n in (b, c)]
+    assert row["p"] == pytest.approx(max(one_sided))
+    assert row["lower"] == pytest.approx(min(float(newcombe(a, 120, n, 120)[0]) for n in (b, c)))
+    assert row["upper"] is None
+    assert result.less == ()
+
+
+@pytest.mark.parametrize(
+    ("target", "others", "channel", "message"),
+    [
+        ("d:model=A", ["d:model=A|B"], None, r"share 40 documents \(40 and 80\)"),
+        ("d", ["rest"], None, "leaves no rest"),
+        ("d:model=Z", ["d:model=B"], None, "model=Z"),
+        ("d:model=A", [], None, "another side"),
+        ("d:model=A", ["d:model=B"], "user", "it has text"),
+        ("d:colour=A", ["d:model=B"], None, "colour"),
+        ("e:model=A", ["d:model=B"], None, "e"),
+    ],
+)
+def test_wrong_usage_gets_one_clear_line(store_of, target, others, channel, message):
+    with pytest.raises(UsageError, match=message) as raised:
+        diff(store_of(rows(40), keep=("model",)), target, others, channel=channel)
+    assert "\n" not in str(raised.value)
+
+
+def test_channels_are_compared_one_at_a_time_or_with_each_other(store_of):
+    found = [
+        {
+            "doc_id": row["doc_id"],
+            "model": row["model"],
+            "messages": [{"role": "user", "content": "the mat"}, {"role": "assistant", "content": row["text"]}],
+        }
+        for row in rows()
+    ]
+    store = store_of(found, keep=("model",))
+    with pytest.raises(UsageError, match="several channels; choose one with --channel: assistant, user"):
+        diff(store, "d:model=A", ["rest"])
+    answers = diff(store, "d:model=A", ["rest"], channel="assistant")
+    assert (answers.more, answers.less) == ((TABLE,), (SORRY,))
+    assert (answers.sides[0]["documents"], answers.sides[1]["channel"]) == (120, "assistant")
+    prompts = diff(store, "d:model=A", ["rest"], channel="user")
+    assert prompts.rows.num_rows == 0, "every prompt is alike, so there is nothing to test"
+    assert "None of 0 tested latents" in prompts.page()
+    # The same documents on both sides, but different rows of them.
+    across = diff(store, "d:channel=assistant", ["d:channel=user"])
+    assert across.row(TABLE)["frequency_other"] == 0
+
+
+def test_only_what_is_committed_counts(store_of):
+    store = store_of(rows(), keep=("model",), missing=1)
+    result = diff(store, "d:model=A", ["d:model=B"])
+    there = store.dataset("d").count()
+    assert there < 240
+    assert sum(side["documents"] for side in result.sides) == there
+    assert result.sides[0]["commits"] == f"0-{len(store.dataset('d').committed()) - 1}"
+
+
+def test_texts_that_were_not_stored_cost_the_evidence_alone(store_of):
+    result = diff(store_of(rows(), keep=("model",), store_text=False), "d:model=A", ["d:model=B"])
+    assert (result.more, result.less) == ((TABLE,), (SORRY,))
+    assert result.evidence[TABLE].examples == ()
+    assert "texts are not stored" in result.page()
+
+
+MADE = {"saeray": "0", "store": "s", "fingerprint": "f", "d_sae": 32}
+USED = {"channel": None, "min_support": None, "keep": 0.03, "top": 200, "q": 0.05}
+
+
+def test_a_difference_of_length_alone_vanishes_at_equal_length(side_of):
+    """Both sides have 'river' in each long document and in no short one; the target has more long ones."""
+
+    def texts(name: str, long: int, short: int) -> list[dict]:
+        made = ["river " + "on " * 40] * long + ["on " * 4] * short
+        return [{"doc_id": f"{name}{i}", "text": f"{text} {name}{i}"} for i, text in enumerate(made)]
+
+    sides = [side_of(texts("a", 90, 30), "a"), side_of(texts("b", 30, 90), "b")]
+    result = compare(sides, MADE, USED, {})
+    row = result.row(RIVER)
+    assert row["difference"] == pytest.approx(0.5)
+    assert row["difference_at_equal_length"] == pytest.approx(0, abs=1e-12)
+    assert result.length["probability_target_longer"] == [pytest.approx(0.75)]
+    assert "a is longer than b" in result.length["differs"][0]
+    assert "not separable from length" in result.page()
+
+
+def test_null_data_report_nothing(side_of):
+    """Both sides write alike: at q 0.05, 20 splits report next to nothing."""
+    reporting = 0
+    for seed in range(20):
+        found = rows(60, "AA", seed)
+        sides = [side_of(found[0::2], "a"), side_of(found[1::2], "b")]
+        result = compare(sides, MADE, USED, {})
+        reporting += bool(result.more or result.less)
+    assert reporting <= 4, "1 expected; 5 of 20 would happen twice in a thousand"
+
+
+def test_findings_are_cut_by_q_and_not_by_p(side_of):
+    found = rows(120)
+    sides = [side_of([r for r in found if r["model"] == m], m) for m in "AB"]
+    weaker = max((compare(sides, MADE, USED, {}).row(latent) for latent in (TABLE, SORRY)), key=lambda row: row["p"])
+    assert weaker["p"] < weaker["q"]
+    between = compare(sides, MADE, {**USED, "q": (weaker["p"] + weaker["q"]) / 2}, {})
+    assert weaker["latent"] not in (*between.more, *between.less)
+    assert sum(between.passing) == 1
+
+
+def test_the_support_filter_leaves_out_what_could_never_be_kept(side_of):
+    found = rows(120)
+    sides = [side_of([r for r in found if r["model"] == m], m) for m in "AB"]
+    assert compare(sides, MADE, USED, {}).parameters["min_support"] == 5
+    wide = compare(sides, MADE, {**USED, "keep": 0.1}, {})
+    assert wide.parameters["min_support"] == 12
+    strict = compare(sides, MADE, {**USED, "min_support": 90}, {}).rows
+    pooled = [sum(row["documents"]) for row in strict.to_pylist()]
+    assert all(90 <= n <= 150 for n in pooled)
+    assert 0 < strict.num_rows < 4
+
+
+def test_rounding_makes_no_finding_and_no_order(side_of):
+    """Both words differ by exactly 3 points, 33 - 30 and 13 - 10 in 100; as doubles the first is more than 0.03."""
+
+    def texts(name: str, tables: int, rivers: int) -> list[dict]:
+        words = ["table" * (i < tables) + " " + "river" * (i >= 100 - rivers) + f" {name}{i}" for i in range(100)]
+        return [{"doc_id": f"{name}{i}", "text": text} for i, text in enumerate(words)]
+
+    sides = [side_of(texts("a", 13, 33), "a"), side_of(texts("b", 10, 30), "b")]
+    result = compare(sides, MADE, {**USED, "q": 1.0}, {})
+    assert result.more == ()
+    assert result.rows.column("latent").to_pylist() == [TABLE, RIVER]
+
+
+def test_top_cuts_after_the_correction(side_of):
+    found = rows(120)
+    sides = [side_of([r for r in found if r["model"] == m], m) for m in "AB"]
+    whole, cut = compare(sides, MADE, USED, {}), compare(sides, MADE, {**USED, "top": 0}, {})
+    assert cut.rows.drop_columns("finding").equals(whole.rows.drop_columns("finding"))
+    assert (cut.more, cut.less, cut.passing) == ((), (), (1, 1))
+    assert not any(cut.rows.column("finding").to_pylist())
