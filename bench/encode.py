@@ -10,9 +10,9 @@ else are what keeps the encoder below it.
 The reference toolkit is nickjiang2378/interp-embed. Its loaders know two Goodfire SAEs and SAELens releases from the
 hub, and cannot be pointed at this reader and SAE, so what is timed is a faithful loop of what its code does: documents
 wrapped as one assistant turn, batches of 8 in the order given, padded to the longest; the model's forward pass with a
-hook on the layer, in fp32; latents of all tokens as one dense array on the host; one CSR matrix a document. `all_layers`
-is what its LocalSAE does (the whole model and its logits), `cut` what its GoodfireSAE does (blocks above the hook left
-out).
+hook on the layer, in fp32; latents of all tokens as one dense array on the host; one CSR matrix a document.
+`all_layers` is what its LocalSAE does (the whole model and its logits), `cut` what its GoodfireSAE does (blocks above
+the hook left out).
 """
 
 from __future__ import annotations

@@ -63,7 +63,10 @@ def main() -> None:
                     chunk = meta.row_group(group).column(column)
                     name = chunk.path_in_schema.split(".")[0]
                     columns[name] = columns.get(name, 0) + chunk.total_compressed_size
-        active = sum(int(np.sum(t["latents"].combine_chunks().value_lengths().to_numpy())) for t in dataset.scan(columns=["latents"]))
+        active = sum(
+            int(np.sum(t["latents"].combine_chunks().value_lengths().to_numpy()))
+            for t in dataset.scan(columns=["latents"])
+        )
         count = dataset.count()
     report(
         "store_size",

@@ -1,4 +1,6 @@
-"""Encode text into a store, from one YAML file: `ray job submit --working-dir . -- python jobs/encode.py --config encode.yaml`.
+"""Encode text into a store, from one YAML file.
+
+    ray job submit --working-dir . -- python jobs/encode.py --config encode.yaml
 
 The file holds the fields of `saeray.config.EncodeConfig`. Run it again to go on where it stopped.
 """
@@ -7,7 +9,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from saeray.cli import reporting, report_encode
+from saeray.cli import report_encode, reporting
 from saeray.config import EncodeConfig, load_yaml
 from saeray.pipeline.encode import Progress, encode
 

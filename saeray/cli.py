@@ -92,8 +92,8 @@ def report_encode(result: Any, as_json: bool) -> None:
     else:
         rate = f", {summary['tokens_per_second']:,.0f} tokens/s" if result.seconds else ""
         errors.print(
-            f"{result.dataset}: {result.encoded} of {result.shards} shards encoded now: {result.documents:,} documents, "
-            f"{result.tokens:,} tokens, {result.rejects:,} rejects{rate}"
+            f"{result.dataset}: {result.encoded} of {result.shards} shards encoded now: "
+            f"{result.documents:,} documents, {result.tokens:,} tokens, {result.rejects:,} rejects{rate}"
         )
         for shard, reason in sorted(result.failed.items()):
             errors.print(f"[red]shard {shard}[/red]: {_plain(reason)}")
@@ -237,11 +237,10 @@ def sae_inspect(
 ) -> None:
     """What a checkpoint is."""
     with reporting(as_json):
-        from saeray.config import SAEConfig
         from saeray.loading import sae_path
         from saeray.saes.load import inspect_sae
 
-        found = inspect_sae(sae_path(SAEConfig(path=path)))
+        found = inspect_sae(sae_path(path))
         _print(found, [{"": key, "value": value} for key, value in found.items()], as_json)
 
 
@@ -260,7 +259,8 @@ def demo(
             print(json.dumps(result))
         else:
             for page in result["reports"]:
-                output.print(f"[bold]{page['title']}[/bold]: {page['page']}")
+                output.print(f"\n[bold]{page['title']}[/bold]  {page['page']}")
+                _print({}, page["top"], as_json)
 
 
 def _finish(result: Any, out: str, as_json: bool) -> None:
@@ -294,7 +294,8 @@ def _plain(value: Any) -> str:
     text = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
     if isinstance(value, float):
         text = f"{value:.4g}"
-    return text.replace("[", "\\[")
+    # Nothing from a document or a file name may style or steer the terminal.
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text).replace("[", "\\[")
 
 
 @contextmanager
@@ -343,5 +344,3 @@ def reporting(as_json: bool) -> Iterator[None]:
 def main() -> None:
     """The `saeray` command."""
     app()
-
-

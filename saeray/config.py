@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from saeray.errors import UsageError
 
-
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -73,7 +72,6 @@ class EncodeConfig(_Model):
     num_gpus: float = Field(default=0, ge=0)
     device: str | None = None
     threads: int | None = Field(default=None, ge=1)
-    strict: bool = False
 
     @model_validator(mode="after")
     def _one_column(self) -> Self:

@@ -40,7 +40,7 @@ def encoder_of(config: EncoderConfig, source: ReaderSource, device: str) -> Enco
         raise SaerayError("a GPU was asked for and this machine has none that torch can use; leave out --num-gpus")
     dtype = getattr(torch, config.reader.dtype)
     reader = Reader(source, config.reader.layer, dtype=dtype, device=device)
-    sae = load_sae(sae_path(config), format=config.sae.format, device=device, dtype=dtype)
+    sae = load_sae(sae_path(config.sae.path), format=config.sae.format, device=device, dtype=dtype)
     if sae.d_in != reader.d_in:
         raise SaerayError(
             f"the SAE {config.sae.path} reads vectors of {sae.d_in} and the reader {config.reader.model} has "
@@ -49,9 +49,8 @@ def encoder_of(config: EncoderConfig, source: ReaderSource, device: str) -> Enco
     return Encoder(reader, sae, window=config.window, overlap=config.overlap)
 
 
-def sae_path(config: EncoderConfig) -> str:
+def sae_path(path: str) -> str:
     """A local path for `builtin:NAME`, `hub:OWNER/REPO/FILE` or a path."""
-    path = config.sae.path
     if path.startswith("builtin:"):
         name = path.removeprefix("builtin:")
         directory = Path(str(resources.files("saeray").joinpath("saes", "builtin", name)))
@@ -64,7 +63,7 @@ def sae_path(config: EncoderConfig) -> str:
 
         owner, repo, file = [*path.removeprefix("hub:").split("/", 2), "", ""][:3]
         try:
-            return hf_hub_download(f"{owner}/{repo}", file)
+            return str(hf_hub_download(f"{owner}/{repo}", file))
         except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
             reason = str(error).splitlines()[0]
             raise SaerayError(f"cannot get the SAE {path!r} from the hub: {reason}") from error
@@ -78,7 +77,7 @@ def describe(config: EncoderConfig) -> dict[str, Any]:
     """
     source = source_of(config)
     tokenizer = tokenizer_of(config, source)
-    sae = inspect_sae(sae_path(config))
+    sae = inspect_sae(sae_path(config.sae.path))
     template: dict[str, Any] = {"enabled": tokenizer.template.enabled}
     if tokenizer.template.enabled:
         source_text = str(tokenizer.tokenizer.chat_template)
@@ -97,7 +96,7 @@ def describe(config: EncoderConfig) -> dict[str, Any]:
             "template": template,
         },
         "sae": {
-            "sha256": sae_digest(sae_path(config)),
+            "sha256": sae_digest(sae_path(config.sae.path)),
             "architecture": sae["architecture"],
             "d_in": sae["d_in"],
             "d_sae": sae["d_sae"],

@@ -34,9 +34,7 @@ def connected() -> Iterator[bool]:
         cpus = max(LEAST_LOGICAL_CPUS, (os.cpu_count() or 1) + 2)
         # Every actor pool prints an alarming line about its constructor arguments (ray issue 53727); ours are small.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        ray.init(
-            address="local", num_cpus=cpus, include_dashboard=False, logging_level=quiet, log_to_driver=False
-        )
+        ray.init(address="local", num_cpus=cpus, include_dashboard=False, logging_level=quiet, log_to_driver=False)
     try:
         yield not address
     finally:

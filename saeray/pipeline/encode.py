@@ -234,11 +234,7 @@ def _run(
                     setattr(result, name, getattr(result, name) + row[name])
             result.seconds = time.monotonic() - begin
             if on_progress:
-                on_progress(
-                    Progress(
-                        done, len(todo), result.documents, result.tokens, result.seconds
-                    )
-                )
+                on_progress(Progress(done, len(todo), result.documents, result.tokens, result.seconds))
             if len(result.failed) >= MOST_FAILED:
                 first = next(iter(result.failed.values()))
                 raise SaerayError(f"{MOST_FAILED} shards failed, so the run stopped; the first reason: {first}")

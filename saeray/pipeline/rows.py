@@ -1,4 +1,4 @@
-"""Tokenized and encoded documents as Arrow tables: what travels between the stages of an encode run, and what is stored.
+"""Tokenized and encoded documents as Arrow tables: what travels between the stages of a run, and what is stored.
 
 Stages exchange one Ray Data row a shard with Arrow IPC bytes in it. A row is a shard, so that one row is one task, one
 file and one commit, and nothing is ever pickled into the store.
@@ -7,6 +7,7 @@ file and one commit, and nothing is ever pickled into the store.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -136,7 +137,9 @@ def documents_table(
     }
     kept = shard.documents.take(pa.array(sources, pa.int64()))
     # A kept column may be called "text" only when texts are not stored; the schema then holds it once.
-    own = {name: columns[name] for name in schema.names if name in columns and name not in shard.documents.column_names[3:]}
+    own = {
+        name: columns[name] for name in schema.names if name in columns and name not in shard.documents.column_names[3:]
+    }
     arrays = [own[name] if name in own else kept[name] for name in schema.names]
     return pa.table(dict(zip(schema.names, arrays, strict=True))), rejects
 
@@ -166,7 +169,7 @@ def _reject(shard: ShardInput, index: int, input_name: str, reason: str) -> dict
 
 def _int_lists(column: pa.ListArray) -> list[Any]:
     values, offsets = column.values.to_numpy(), column.offsets.to_numpy()
-    return [values[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    return [values[a:b] for a, b in pairwise(offsets)]
 
 
 def _list_array(parts: Sequence[Any], dtype: Any) -> pa.ListArray:

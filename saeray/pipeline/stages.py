@@ -165,7 +165,7 @@ class Encode:
 
 
 def write(batch: pa.Table, *, store: str, dataset: str) -> pa.Table:
-    """ENCODED_SCHEMA -> DONE_SCHEMA: the shard's part, rejects and commit, on a CPU worker while the next is encoded."""
+    """ENCODED_SCHEMA -> DONE_SCHEMA: the shard's part, rejects and commit, while the next is encoded."""
 
     def work(row: Row) -> Row:
         target, shards = _dataset(store, dataset)

@@ -74,9 +74,10 @@ def collect(
     if note.is_file() and (known := Progress(**json.loads(note.read_text()))).key == name:
         progress = known
     window = tokens_a_document
-    with _appender(directory / "train.f16", progress.tokens, reader.d_in) as train, _appender(
-        directory / "held_out.f16", progress.held_out_tokens, reader.d_in
-    ) as held_out:
+    with (
+        _appender(directory / "train.f16", progress.tokens, reader.d_in) as train,
+        _appender(directory / "held_out.f16", progress.held_out_tokens, reader.d_in) as held_out,
+    ):
         while progress.documents < len(documents) and progress.tokens < most_tokens:
             begin, first = time.monotonic(), progress.documents
             inputs = []

@@ -123,8 +123,7 @@ def read_config(here: Path) -> dict[str, Any]:
         "d_sae": raw.get("d_sae"),
         "k": raw.get("k", kwargs.get("k")),
         "subtract_b_dec": True if subtract is None else bool(subtract),
-        "decoder_norm": bool(raw.get("rescale_acts_by_decoder_norm"))
-        and ARCHITECTURES[named] in ("topk", "batchtopk"),
+        "decoder_norm": bool(raw.get("rescale_acts_by_decoder_norm")) and ARCHITECTURES[named] in ("topk", "batchtopk"),
         "input_norm": "none" if norm == "expected_average_only_in" else norm,
         "scale": input_scale(here, raw, metadata) if norm == "expected_average_only_in" else 1.0,
         "metadata": metadata,

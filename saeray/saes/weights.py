@@ -60,8 +60,7 @@ def read_header(path: Path) -> dict[str, tuple[list[int], str]]:
         with safe_open(path, framework="pt") as file:
             slices = {name: file.get_slice(name) for name in sorted(file.keys())}
             return {
-                name: (part.get_shape(), names.get(part.get_dtype(), part.get_dtype()))
-                for name, part in slices.items()
+                name: (part.get_shape(), names.get(part.get_dtype(), part.get_dtype())) for name, part in slices.items()
             }
     except (SafetensorError, OSError) as error:
         raise broken(path, error) from error
