@@ -69,6 +69,14 @@ def _dataset(store: str, name: str) -> tuple[Dataset, dict[int, tuple[Plan, Shar
     return dataset, {shard.shard: (plan, shard) for plan in dataset.plans() for shard in plan.shards}
 
 
+def _shard(store: str, name: str, number: int) -> tuple[Dataset, Plan, Shard]:
+    """A shard with its plan. A worker may outlive a run, and a later run may have planned more."""
+    if number not in _dataset(store, name)[1]:
+        _dataset.cache_clear()
+    dataset, shards = _dataset(store, name)
+    return dataset, *shards[number]
+
+
 @lru_cache(maxsize=4)
 def _tokenizer(encoder: str) -> DocumentTokenizer:
     config = EncoderConfig.model_validate_json(encoder)
@@ -102,8 +110,7 @@ def read(batch: pa.Table, *, store: str, dataset: str, encoder: str) -> pa.Table
     """Shard descriptors {shard, uri} -> READ_SCHEMA: documents judged, framed and tokenized, on a CPU worker."""
 
     def work(row: Row) -> Row:
-        _, shards = _dataset(store, dataset)
-        plan, shard = shards[row["shard"]]
+        _, plan, shard = _shard(store, dataset, row["shard"])
         config = EncoderConfig.model_validate_json(encoder)
         found = read_shard(plan, shard, row["uri"])
         name = plan.input_of(shard).name
@@ -141,8 +148,7 @@ class Encode:
         if ray.get(self.attempts.begin.remote(number)) > MOST_ATTEMPTS:
             raise SaerayError(f"its worker died {MOST_ATTEMPTS} times while encoding it; run again to try it once more")
         begin = time.monotonic()
-        dataset, shards = _dataset(self.store, self.dataset)
-        plan, shard = shards[number]
+        dataset, plan, shard = _shard(self.store, self.dataset, number)
         tokenized = from_bytes(row["tokenized"])
         documents = documents_of(tokenized)
         encoded = self.encoder.encode(documents)
@@ -168,8 +174,7 @@ def write(batch: pa.Table, *, store: str, dataset: str) -> pa.Table:
     """ENCODED_SCHEMA -> DONE_SCHEMA: the shard's part, rejects and commit, while the next is encoded."""
 
     def work(row: Row) -> Row:
-        target, shards = _dataset(store, dataset)
-        _, shard = shards[row["shard"]]
+        target, _, shard = _shard(store, dataset, row["shard"])
         commit = commit_shard(target, shard, from_bytes(row["table"]), from_bytes(row["rejects"]), row["seconds"])
         return {
             "shard": shard.shard,

@@ -1,0 +1,65 @@
+"""`saeray demo`: the whole path on what ships with saeray, with nothing to set up and no network.
+
+The corpus is the embedded model's own answers to the same prompts under several system prompts, which the encoder never
+sees. What one style's answers have more of than the others' is found from their latents alone.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from saeray.analysis.diff import diff
+from saeray.analysis.write import write
+from saeray.config import EncodeConfig
+from saeray.errors import SaerayError
+from saeray.pipeline.encode import Progress, encode
+from saeray.store import Store
+
+DATASET = "demo"
+
+
+def run_demo(
+    out: Path, on_progress: Callable[[Progress], None] | None, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Encodes the corpus into `out/store` and writes one diff a style to `out/STYLE`; returns figures and page paths."""
+    with resources.as_file(resources.files("saeray.demo").joinpath("corpus.jsonl")) as corpus:
+        styles = list(dict.fromkeys(json.loads(line)["style"] for line in corpus.read_text().splitlines()))
+        # Planned inputs are known by size and time of change; a copy keeps the store resumable wherever saeray lies.
+        copy = out / "corpus.jsonl"
+        out.mkdir(parents=True, exist_ok=True)
+        if not copy.is_file() or copy.read_bytes() != corpus.read_bytes():
+            with tempfile.NamedTemporaryFile(dir=out, delete=False) as scratch:
+                shutil.copyfile(corpus, scratch.name)
+            Path(scratch.name).rename(copy)
+    say(f"reading {len(styles)} styles of answers with the embedded reader; the first run prepares it (half a minute)")
+    config = EncodeConfig(
+        inputs=[str(copy)],
+        dataset=DATASET,
+        store=str(out / "store"),
+        text_column="response",
+        id_column="doc_id",
+        shard_tokens=10_000,
+    )
+    result = encode(config, on_progress)
+    if result.missing:
+        raise SaerayError(f"{result.missing} shards failed: {next(iter(result.failed.values()), 'unknown')}")
+    store = Store.open(config.store)
+    reports = []
+    for style in styles:
+        others = [f"{DATASET}:style={other}" for other in styles if other != style]
+        found = diff(store, f"{DATASET}:style={style}", others)
+        files = write(found, str(out / style))
+        reports.append(
+            {
+                "title": f"what the {style} answers have more of",
+                "page": files["report.html"],
+                "top": found.table(5),
+            }
+        )
+    return {"encoded": result.summary(), "reports": reports}

@@ -1,0 +1,177 @@
+"""SAE training: the hand-written gradients, resumption, calibration and what collection leaves out."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from saeray.errors import SaerayError
+from saeray.saes.activations import shuffled_batches
+from saeray.saes.train import TrainConfig, Trainer, calibrate, evaluate, train
+
+D_IN = 12
+
+
+def vectors(n: int = 4096) -> np.ndarray:
+    """Sparse combinations of 20 directions, off centre and of unequal scale."""
+    rng = np.random.default_rng(0)
+    directions = rng.normal(size=(20, D_IN))
+    codes = rng.exponential(size=(n, 20)) * (rng.random((n, 20)) < 0.1)
+    return ((codes @ directions) * np.linspace(0.5, 4, D_IN) + 3).astype(np.float16)
+
+
+class FakeActivations:
+    """Stands where collected vectors stand: two arrays."""
+
+    def __init__(self) -> None:
+        both = vectors(4096 + 512)
+        self.train, self.held_out = both[:4096], both[4096:]
+
+
+def trainer_on(data: np.ndarray, **settings: object) -> Trainer:
+    x = torch.from_numpy(data.astype(np.float32))
+    config = TrainConfig(**({"d_sae": 48, "k": 3, "batch": 128, "tokens": 128 * 40, "warmup": 5} | settings))
+    return Trainer(config, x.mean(0), x.std(0))
+
+
+def autograd_update(trainer: Trainer, batch: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The gradients of one step by autograd, from the definition: exact top-k over the batch, loss over mean square."""
+    x = (batch.float() - trainer.mean) / trainer.scale
+    parameters = {
+        name: getattr(trainer, name).clone().requires_grad_() for name in ("enc", "dec", "enc_bias", "dec_bias")
+    }
+    z = torch.relu((x - parameters["dec_bias"]) @ parameters["enc"].T + parameters["enc_bias"])
+    keep = z.flatten().topk(len(x) * trainer.config.k).indices
+    f = torch.zeros_like(z).flatten().scatter(0, keep, z.flatten()[keep]).view_as(z)
+    loss = (f @ parameters["dec"] + parameters["dec_bias"] - x).pow(2).sum(1).mean() / x.pow(2).sum(1).mean()
+    loss.backward()
+    return {name: parameter.grad for name, parameter in parameters.items()}
+
+
+def test_gradients_are_autograds() -> None:
+    """The science is right: hand-written gradients equal autograd's, once the decoder's radial part is taken out."""
+    data = vectors()
+    trainer = trainer_on(data)
+    for step in range(3):
+        batch = torch.from_numpy(data[step * 128 : (step + 1) * 128])
+        expected = autograd_update(trainer, batch)
+        radial = (expected["dec"] * trainer.dec).sum(1, keepdim=True) * trainer.dec
+        expected["dec"] = expected["dec"] - radial
+        norm = torch.stack([g.norm() for g in expected.values()]).norm()
+        clip = min(1.0, 1.0 / float(norm))
+        trainer.update(batch)
+        for name, gradient in expected.items():
+            found = getattr(trainer, name).grad
+            torch.testing.assert_close(found, gradient * clip, rtol=1e-4, atol=1e-6)
+
+
+def test_batch_topk_keeps_exactly_k_a_token_on_average() -> None:
+    """L0 in training is k exactly, whatever the candidate floor."""
+    data = vectors()
+    trainer = trainer_on(data)
+    for floor in (0.0, 0.5, 1e6):
+        trainer.threshold = torch.tensor(floor)
+        figures = trainer.update(torch.from_numpy(data[:128]))
+        assert figures["l0"] == 3.0
+
+
+def test_decoder_rows_keep_unit_norm_and_training_learns(tmp_path: Path) -> None:
+    """A trained SAE reconstructs held-out vectors far better than the mean does."""
+    activations = FakeActivations()
+    trainer = train(activations, TrainConfig(d_sae=48, k=3, batch=128, tokens=128 * 1500, warmup=20, learning_rate=3e-3), tmp_path)
+    torch.testing.assert_close(trainer.dec.norm(dim=1), torch.ones(48))
+    weights = trainer.folded()
+    threshold = calibrate(weights, activations.held_out[:256], 3)
+    figures = evaluate(weights, threshold, activations.held_out[256:])
+    assert figures["fvu_standardised"] < 0.35
+    assert figures["l0"] == pytest.approx(3, rel=0.25)
+
+
+def test_folding_gives_back_raw_residuals() -> None:
+    """The shipped weights read raw residuals: standardisation is inside them."""
+    data = vectors()
+    trainer = trainer_on(data)
+    for step in range(5):
+        trainer.update(torch.from_numpy(data[step * 128 : (step + 1) * 128]))
+    x = torch.from_numpy(data[:64].astype(np.float32))
+    inner = (x - trainer.mean) / trainer.scale
+    z = (inner - trainer.dec_bias) @ trainer.enc.T + trainer.enc_bias
+    weights = trainer.folded()
+    torch.testing.assert_close(x @ weights["W_enc"] + weights["b_enc"], z, rtol=1e-4, atol=1e-4)
+    f = torch.relu(z)
+    raw = (f @ trainer.dec + trainer.dec_bias) * trainer.scale + trainer.mean
+    torch.testing.assert_close(f @ weights["W_dec"] + weights["b_dec"], raw, rtol=1e-4, atol=1e-4)
+
+
+def test_dead_latents_are_revived() -> None:
+    """AuxK: latents that were silenced fire again with it, and stay dead without it."""
+    data = vectors()
+
+    def dead(weight: float) -> float:
+        trainer = trainer_on(data, tokens=128 * 400, dead_after=1000, aux_weight=weight, aux_k=16, learning_rate=3e-3)
+        trainer.enc_bias[:30] = -6.0
+        batches = shuffled_batches(data, 128, 0, 0)
+        return [trainer.update(torch.from_numpy(next(batches))) for _ in range(390)][-1]["dead"]
+
+    assert dead(0.0) >= 0.5
+    assert dead(1 / 4) < 0.3
+
+
+def test_resumes_to_the_same_weights(tmp_path: Path) -> None:
+    """A training that was killed and run again ends in the same weights as one that was not."""
+    activations = FakeActivations()
+    config = TrainConfig(d_sae=48, k=3, batch=128, tokens=128 * 30, warmup=5, checkpoint_every=10)
+    whole = train(activations, config, tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    broken = tmp_path / "broken"
+    original = Trainer.update
+
+    def update(self: Trainer, batch: torch.Tensor) -> dict[str, float]:
+        if self.step == 17:
+            raise Killed
+        return original(self, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "update", update)
+        with pytest.raises(Killed):
+            train(activations, config, broken)
+    resumed = train(activations, config, broken)
+    for name in ("enc", "dec", "enc_bias", "dec_bias", "threshold"):
+        assert torch.equal(getattr(whole, name), getattr(resumed, name)), name
+
+
+def test_batches_shuffle_across_documents_and_cover_everything() -> None:
+    """One epoch reads every vector once, in an order that depends on the seed alone and can be entered anywhere."""
+    data = np.arange(1000, dtype=np.float16)[:, None]
+    batches = shuffled_batches(data, 100, seed=3, start=0)
+    first = [next(batches) for _ in range(10)]
+    assert sorted(np.concatenate(first).ravel().tolist()) == list(range(1000))
+    assert np.ptp(first[0]) > 800
+    again = shuffled_batches(data, 100, seed=3, start=4)
+    np.testing.assert_array_equal(next(again), first[4])
+
+
+def test_calibration_gives_the_l0_asked_for() -> None:
+    """The threshold is where held-out tokens have the wanted number of active latents on average."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2000, D_IN)).astype(np.float16)
+    weights = {"W_enc": torch.from_numpy(rng.normal(size=(D_IN, 300)).astype(np.float32)), "b_enc": torch.zeros(300)}
+    for l0 in (2.0, 8.0):
+        threshold = calibrate(weights, x, l0)
+        z = torch.from_numpy(x.astype(np.float32)) @ weights["W_enc"]
+        assert float((z > threshold).sum(1).float().mean()) == pytest.approx(l0, rel=0.02)
+
+
+def test_too_little_text_is_refused_in_one_line(tmp_path: Path) -> None:
+    """Bad input gets one clear line."""
+    from types import SimpleNamespace
+
+    from saeray.config import TrainSAEConfig
+    from saeray.pipeline.train_sae import finish
+
+    activations = SimpleNamespace(progress=SimpleNamespace(held_out_tokens=10))
+    with pytest.raises(SaerayError, match="held-out"):
+        finish(TrainSAEConfig(inputs=["x"], out=str(tmp_path)), activations, {})
