@@ -14,7 +14,8 @@ from saeray.store import location
 class Result(Protocol):
     """What every analysis returns."""
 
-    rows: pa.Table
+    @property
+    def rows(self) -> pa.Table: ...
 
     def summary(self) -> dict[str, Any]: ...
 
