@@ -109,9 +109,7 @@ def _condition(text: str, at: int, whole: str) -> tuple[Condition, int]:
             raise UsageError(f"cannot read selector {whole!r} at {text[at:][:30]!r}: quote a value that begins with =")
         value, at = _token(text, at, _VALUE)
         if not quoted and not value:
-            raise UsageError(
-                f'selector {whole!r}: {column.strip()}{operator} needs a value; write "" for an empty one'
-            )
+            raise UsageError(f'selector {whole!r}: {column.strip()}{operator} needs a value; write "" for an empty one')
         values.append(value)
         if at == len(text) or text[at] == ",":
             return Condition(column, operator, tuple(values)), at

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from toy_encoder import ENCODER, encode_missing, new_dataset, write_inputs
+from toy_encoder import ENCODER, encode, encode_missing, new_dataset, write_inputs
 
 from saeray.errors import SaerayError, UsageError
-from saeray.store import Dataset, Store, commit_shard, encoder_fingerprint, parse
+from saeray.store import Dataset, Store, commit_shard, encoder_fingerprint, parse, read_shard
 from saeray.store.lease import LEASE_SECONDS
 
 
@@ -56,7 +58,7 @@ def test_what_is_not_there_is_named(tmp_path: Path, dataset: Dataset) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(UsageError, match="is a file"):
         Store.open(str(tmp_path / "file"), create=True)
-    with pytest.raises(UsageError, match="there is no dataset nope in .*; there is: toy"):
+    with pytest.raises(UsageError, match=r"there is no dataset nope in .*; there is: toy"):
         dataset.store.dataset("nope")
     with pytest.raises(UsageError, match="no such column nope in dataset toy; it has: doc_id"):
         list(dataset.scan(columns=["nope"]))
@@ -86,7 +88,7 @@ def test_a_scan_gives_the_selected_rows_and_columns(dataset: Dataset) -> None:
             for columns in (["doc_id"], ["max", "doc_id"], ["n_tokens", "model"], None):
                 found = list(dataset.scan(chosen, columns))
                 wanted = rows if columns is None else rows.select(columns)
-                assert sum((table.to_pylist() for table in found), []) == wanted.to_pylist()
+                assert [row for table in found for row in table.to_pylist()] == wanted.to_pylist()
                 assert all(table.num_rows for table in found)
     one = pa.concat_tables(dataset.scan_shard(2, columns=["doc_id"]))
     assert one.num_rows == dataset.shards()[2].rows
@@ -183,10 +185,6 @@ def test_chats_have_a_row_a_channel(tmp_path: Path) -> None:
 def test_text_may_be_left_out(tmp_path: Path) -> None:
     dataset = new_dataset(str(tmp_path / "s"), write_inputs(tmp_path / "in"), store_text=False)
     assert "text" not in dataset.schema().names
-    from toy_encoder import encode
-
-    from saeray.store import read_shard
-
     shard = dataset.shards()[0]
     content = read_shard(dataset.plan_of(shard), shard)
     commit_shard(dataset, shard, encode(content, dataset), content.rejects, 0.1)
@@ -233,9 +231,6 @@ def test_a_lease_that_cannot_be_true_stops_nobody(dataset: Dataset, content: str
 
 
 def test_the_store_imports_neither_torch_nor_ray() -> None:
-    import subprocess
-    import sys
-
     code = "import saeray.store, sys; print([m for m in ('torch', 'ray', 's3fs', 'transformers') if m in sys.modules])"
     env = {**os.environ, "PYTHONWARNINGS": "ignore"}
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env).stdout.strip() == "[]"

@@ -81,9 +81,7 @@ def test_what_is_written_is_read(rows: list[dict[int, tuple[float, int, int]]]) 
 
 def test_the_same_rows_give_the_same_bytes_however_they_came() -> None:
     rng = np.random.default_rng(0)
-    rows = [
-        {int(i): (float(rng.random()) + 0.1, 1, 0) for i in rng.choice(999, 50, replace=False)} for _ in range(300)
-    ]
+    rows = [{int(i): (float(rng.random()) + 0.1, 1, 0) for i in rng.choice(999, 50, replace=False)} for _ in range(300)]
     whole = table(rows)
     pieces = pa.concat_tables([whole.slice(start, 37) for start in range(0, 300, 37)])
     first = write_part(fit(whole, SCHEMA), SCHEMA, about(300))
@@ -160,8 +158,13 @@ def test_pandas_polars_and_duckdb_open_it(tmp_path: Path) -> None:
     rows = [{7: (0.5, 2, 1), 300_000: (1.25, 1, 0)}, {}, {1: (32768.0, 3, 2), 2: (65504.0, 1, 0)}]
     path = tmp_path / "part-00000.parquet"
     path.write_bytes(write_part(fit(table(rows), SCHEMA), SCHEMA, about(3)))
-    expected = {"latents": [[7, 300_000], [], [1, 2]], "max": [[0.5, 1.25], [], [32768.0, 65504.0]],
-                "count": [[2, 1], [], [3, 1]], "peak": [[1, 0], [], [2, 0]], "sum": [[1.0, 1.25], [], [98304.0, 65504.0]]}  # fmt: skip
+    expected = {
+        "latents": [[7, 300_000], [], [1, 2]],
+        "max": [[0.5, 1.25], [], [32768.0, 65504.0]],
+        "count": [[2, 1], [], [3, 1]],
+        "peak": [[1, 0], [], [2, 0]],
+        "sum": [[1.0, 1.25], [], [98304.0, 65504.0]],
+    }
     frame = pd.read_parquet(path)
     polars = pl.read_parquet(path)
     relation = duckdb.sql(f"select * from '{path}'").to_arrow_table()

@@ -71,9 +71,7 @@ BAD_IDS = [None, "", "x" * 1025, [1], 1.5, True, "\ud800"]
 
 def test_a_bad_id_is_a_reject_and_no_duplicate_of_another(tmp_path: Path) -> None:
     rows = [{"id": bad, "text": "t"} for bad in [*BAD_IDS, *BAD_IDS]]
-    path = _lines(
-        tmp_path / "a.jsonl", [*rows, {"text": "t"}, {"id": 7, "text": "t"}, {"id": "x" * 1024, "text": "t"}]
-    )
+    path = _lines(tmp_path / "a.jsonl", [*rows, {"text": "t"}, {"id": 7, "text": "t"}, {"id": "x" * 1024, "text": "t"}])
     plan, hashes = plan_inputs(list_inputs([str(path)]), PlanSettings(id_column="id"))
     content = read_shard(plan, plan.shards[0])
     assert content.documents.column("doc_id").to_pylist() == ["7", "x" * 1024]
@@ -220,9 +218,7 @@ def test_kept_columns_of_jsonl_get_a_type_that_loses_nothing(tmp_path: Path, val
     kept = read_shard(plan, plan.shards[0]).documents.column("v").to_pylist()
     if pa.types.is_string(kind):
         for value, original in zip(kept, values, strict=True):
-            assert (
-                value == original if original is None or isinstance(original, str) else json.loads(value) == original
-            )
+            assert value == original if original is None or isinstance(original, str) else json.loads(value) == original
     else:
         assert kept == values
 
