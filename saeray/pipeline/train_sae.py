@@ -6,7 +6,6 @@ holds the finished SAE (`cfg.json`, `sae_weights.safetensors`, `card.md`) and, b
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
@@ -88,8 +87,44 @@ def finish(config: TrainSAEConfig, activations: Activations, key: dict[str, Any]
         "threshold": threshold,
         **figures,
     }
-    (Path(config.out) / "card.json").write_text(json.dumps(card | {"kinds": collected.kinds}, indent=1) + "\n")
+    (Path(config.out) / "card.md").write_text(card_text(config, card, collected.kinds, key))
     return card
+
+
+def card_text(config: TrainSAEConfig, card: dict[str, Any], kinds: dict[str, int], key: dict[str, Any]) -> str:
+    """The SAE's card in Markdown: what it reads, what it was trained on, what it reaches."""
+    reader = encoder_config(config.encoder).reader
+    inputs = " ".join(name for name, _ in key["inputs"])
+    command = f"saeray train-sae {inputs} --out DIR"
+    for name in ("tokens", "epochs", "d_sae", "k", "tokens_a_document", "seed"):
+        value = getattr(config, name)
+        if value != TrainSAEConfig.model_fields[name].default:
+            command += f" --{name.replace('_', '-')} {value}"
+    figures = "\n".join(f"| {name} | {value:.4g} |" for name, value in card.items())
+    documents = ", ".join(f"{kind or 'text'} {count:,}" for kind, count in sorted(kinds.items(), key=lambda x: -x[1]))
+    files = ", ".join(f"`{name}` (SHA-256 {digest[:16]}…)" for name, digest in key["reader"].items())
+    return f"""# A BatchTopK SAE for {reader.model}, layer {reader.layer}
+
+Reads the output of block {reader.layer} (0-based) of {files}, on documents wrapped as one turn of the role
+`{reader.role}`; template, special and first tokens were left out of training as they are left out of pools.
+
+Architecture: BatchTopK, saved as the JumpReLU with one threshold that it is at inference. Inputs were standardised a
+dimension, which is folded into the weights. The threshold was calibrated on one half of the held-out documents (every
+50th), the figures below were measured on the other half; `dead` is the share of latents that fire on none of half a
+million training tokens.
+
+| | |
+|---|---|
+{figures}
+
+Documents by kind: {documents}. Each was cut at {config.tokens_a_document} tokens.
+
+Made by
+
+```
+{command}
+```
+"""
 
 
 def read_documents(config: TrainSAEConfig) -> list[tuple[str, str]]:
