@@ -1,0 +1,73 @@
+"""The whole path on what ships: reader, SAE and corpus, as a newcomer runs it."""
+
+import json
+import math
+import re
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from saeray.demo.run import run_demo
+from saeray.store import Store
+
+pytestmark = pytest.mark.embedded
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    out = tmp_path_factory.mktemp("demo")
+    return out, run_demo(out, None, lambda _line: None)
+
+
+def corpus(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "corpus.jsonl").read_text().splitlines()]
+
+
+def telling_words(rows: list[dict], style: str, most: int = 40) -> set[str]:
+    """Words by weighted log-odds of one style's answers against the others': the truth that needs no SAE."""
+    inside, outside = Counter(), Counter()
+    for row in rows:
+        words = set(re.findall(r"[a-z']+", row["response"].lower()))
+        (inside if row["style"] == style else outside).update(words)
+    n = sum(row["style"] == style for row in rows)
+    m = len(rows) - n
+
+    def score(word: str) -> float:
+        a, b = inside[word], outside[word]
+        odds = math.log((a + 0.5) / (n - a + 0.5)) - math.log((b + 0.5) / (m - b + 0.5))
+        return odds / math.sqrt(1 / (a + 0.5) + 1 / (b + 0.5))
+
+    return set(sorted(inside, key=score, reverse=True)[:most])
+
+
+def test_every_document_is_encoded_once(demo: tuple[Path, dict]) -> None:
+    """Input rows = documents + rejects, and the store verifies."""
+    out, _ = demo
+    report = Store.open(str(out / "store")).dataset("demo").verify()
+    assert report.ok
+    assert report.documents + report.rejected == report.input_rows == len(corpus(out))
+
+
+def test_pages_show_the_known_difference(demo: tuple[Path, dict]) -> None:
+    """The pirate's latents peak on the words that a plain count finds the pirate's: the first page is true."""
+    out, result = demo
+    words = telling_words(corpus(out), "pirate")
+    table = pq.read_table(out / "pirate" / "result.parquet").to_pylist()
+    assert {"latent"} <= set(table[0])
+    summary = json.loads((out / "pirate" / "summary.json").read_text())
+    assert summary["findings"]
+    page = (out / "pirate" / "report.html").read_text()
+    marked = [re.sub(r"[^a-z']", "", m.lower()) for m in re.findall(r"<mark>(.*?)</mark>", page)]
+    hits = sum(
+        any(word.startswith(mark) or mark.startswith(word) for word in words) for mark in marked if len(mark) > 1
+    )
+    assert hits >= 0.3 * len(marked), marked
+    assert [report["title"] for report in result["reports"]]
+
+
+def test_again_encodes_nothing(demo: tuple[Path, dict]) -> None:
+    """The demo's store resumes like any other."""
+    out, _ = demo
+    again = run_demo(out, None, lambda _line: None)
+    assert again["encoded"]["encoded_shards"] == 0
