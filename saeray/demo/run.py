@@ -25,7 +25,7 @@ DATASET = "demo"
 
 
 def run_demo(out: Path, on_progress: Callable[[Progress], None] | None, say: Callable[[str], None]) -> dict[str, Any]:
-    """Encodes the corpus into `out/store` and writes one diff a style to `out/STYLE`; returns figures and page paths."""
+    """Encodes the corpus into `out/store`, writes one diff a style to `out/STYLE`; returns figures and page paths."""
     with resources.as_file(resources.files("saeray.demo").joinpath("corpus.jsonl")) as corpus:
         styles = list(dict.fromkeys(json.loads(line)["style"] for line in corpus.read_text("utf-8").splitlines()))
         # Planned inputs are known by size and time of change; a copy keeps the store resumable wherever saeray lies.
