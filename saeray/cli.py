@@ -38,6 +38,10 @@ OutOption = Annotated[str, typer.Option("--out", help="Where the report goes.")]
 ChannelOption = Annotated[str | None, typer.Option(help="Which part of conversations: a role.")]
 
 
+class Told(SaerayError):
+    """The command has done its work and printed what it found, which is not good."""
+
+
 @app.command()
 def encode(
     inputs: Annotated[list[str], typer.Argument(help="Parquet, JSONL or CSV files, directories or globs.")],
@@ -87,8 +91,9 @@ def encode(
 def report_encode(result: Any, as_json: bool) -> None:
     """Prints what an encode run did; exits 1 when shards are missing."""
     summary = result.summary()
+    left = f"{result.missing} of {result.shards} shards are not committed; run the same command again"
     if as_json:
-        print(json.dumps(summary))
+        print(json.dumps(summary | ({"error": left} if result.missing else {})))
     else:
         rate = f", {summary['tokens_per_second']:,.0f} tokens/s" if result.seconds else ""
         errors.print(
@@ -98,7 +103,7 @@ def report_encode(result: Any, as_json: bool) -> None:
         for shard, reason in sorted(result.failed.items()):
             errors.print(f"[red]shard {shard}[/red]: {_plain(reason)}")
     if result.missing:
-        raise SaerayError(f"{result.missing} of {result.shards} shards are not committed; run the same command again")
+        raise Told(left)
 
 
 @app.command()
@@ -108,7 +113,7 @@ def datasets(store: StoreOption, as_json: JsonOption = False) -> None:
         from saeray.store import Store
 
         here = Store.open(store)
-        rows = []
+        rows: list[dict[str, Any]] = []
         for name in here.datasets():
             dataset = here.dataset(name)
             commits = dataset.commits()
@@ -119,11 +124,12 @@ def datasets(store: StoreOption, as_json: JsonOption = False) -> None:
                     "tokens": sum(commit.tokens for commit in commits),
                     "rejects": sum(commit.rejects for commit in commits),
                     "shards": f"{len(commits)}/{len(dataset.shards())}",
-                    "columns": ", ".join(dataset.plans()[0].settings.keep),
+                    "columns": list(dataset.plans()[0].settings.keep),
                     "bytes": sum(commit.bytes for commit in commits),
                 }
             )
-        _print({"store": store, "encoder": here.fingerprint(), "datasets": rows}, rows, as_json)
+        found = {"store": store, "encoder": here.fingerprint(), "datasets": rows}
+        _print(found, [row | {"columns": ", ".join(row["columns"])} for row in rows], as_json)
 
 
 @app.command()
@@ -136,13 +142,14 @@ def verify(
 
         report = Store.open(store).dataset(name).verify()
         found = report.to_dict()
+        broken = f"{name} is not whole; run the encode command again for what is missing"
         if as_json:
-            print(json.dumps(found | {"ok": report.ok}))
+            print(json.dumps(found | ({} if report.ok else {"error": broken})))
         else:
             for key, value in found.items():
                 output.print(f"{key}: {len(value) if isinstance(value, list) and not value else _plain(value)}")
         if not report.ok:
-            raise SaerayError(f"{name} is not whole; run the encode command again for what is missing")
+            raise Told(broken)
 
 
 @app.command()
@@ -279,21 +286,26 @@ def _print(content: dict[str, Any], rows: list[dict[str, Any]], as_json: bool) -
         print(json.dumps(content, default=str))
         return
     if not rows:
-        errors.print("nothing to show")
+        errors.print("nothing passes; the page says what was looked at")
         return
     table = Table(box=None, pad_edge=False)
-    for name in rows[0]:
-        table.add_column(name, overflow="fold")
+    shown = [name for name in rows[0] if any(row[name] is not None for row in rows)]
+    for name in shown:
+        table.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
-        table.add_row(*(_plain(value) for value in row.values()))
-    Console(highlight=False).print(table)
+        table.add_row(*(_plain(row[name]) for name in shown))
+    console = Console(highlight=False)
+    console.width = console.width if console.is_terminal else 160
+    console.print(table)
 
 
 def _plain(value: Any) -> str:
     """A cell without markup: what comes from documents is not to be taken for console styles."""
     text = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
     if isinstance(value, float):
-        text = f"{value:.4g}"
+        text = f"{value:.3g}"
+    if isinstance(value, list | tuple):
+        text = " ".join(f"‘{one}’" for one in value)
     # Nothing from a document or a file name may style or steer the terminal.
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text).replace("[", "\\[")
 
@@ -332,13 +344,16 @@ def reporting(as_json: bool) -> Iterator[None]:
     try:
         yield
     except SaerayError as error:
-        if as_json:
+        if as_json and not isinstance(error, Told):
             print(json.dumps({"error": str(error)}))
         errors.print(f"[red]error:[/red] {_plain(str(error))}")
-        raise typer.Exit(error.exit_code) from None
+        raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
-        errors.print("stopped; what was committed stays, and the same command goes on from there")
-        raise typer.Exit(1) from None
+        stopped = "stopped; what was committed stays, and the same command goes on from there"
+        if as_json:
+            print(json.dumps({"error": stopped}))
+        errors.print(stopped)
+        raise SystemExit(1) from None
 
 
 def main() -> None:

@@ -120,8 +120,8 @@ def encoder_config(value: str | EncoderConfig) -> EncoderConfig:
 def load_yaml(path: Path, model: type[Model]) -> Model:
     """Reads and checks a YAML file; the first thing wrong with it is the message."""
     try:
-        data: Any = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
+        data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
     return validate(model, data, str(path))
 

@@ -1,9 +1,9 @@
 """Reader + SAE + pooling on one device: token sequences in, sparse rows out.
 
-It knows no Ray and no files, so that it is tested in milliseconds and runs on a GPU box that has neither. Latent values
-of all tokens never exist at once: they are made a chunk of tokens at a time on the device and pooled there, and only
-the latents that are present in a document leave it. A document of 300 tokens and an SAE of 65,536 latents would be
-79 MB of float32; its row is some 10 KB.
+It knows no Ray and no files, so that it is tested in milliseconds and runs on a GPU box that has neither. Latent
+values of all tokens never exist at once: they are made a chunk of tokens at a time on the device and pooled there, and
+only the latents that are present in a document leave it. A document of 300 tokens and an SAE of 65,536 latents would
+be 79 MB of float32; its row is some 10 KB.
 
 Max pooling is the embedding of Jiang et al. (arXiv 2512.10092, section 3); count, sum and the place of the maximum are
 kept beside it so that other pools need no second reading.
@@ -24,11 +24,11 @@ from torch import Tensor
 from saeray.readers.batches import batches
 from saeray.readers.model import Reader
 from saeray.readers.stream import ReaderInput, pooled_residuals, reader_inputs
-from saeray.readers.tokens import TokenizedDocument
+from saeray.readers.tokens import DocumentError, TokenizedDocument
 from saeray.saes.base import SAE
 
-# Tokens whose latent values exist at one time. On a CPU 256 x 16,384 float32 is 17 MB, about a core's share of the last
-# cache; on a GPU the product wants more rows: 4,096 x 65,536 bfloat16 is 0.5 GB.
+# Tokens whose latent values exist at one time. On a CPU 256 x 16,384 float32 is 17 MB, about a core's share of the
+# last cache; on a GPU the product wants more rows: 4,096 x 65,536 bfloat16 is 0.5 GB.
 CHUNK_CPU, CHUNK_GPU = 256, 4096
 # Reader tokens in one batch: small rectangles fit a CPU's cache, a GPU wants full tiles.
 BATCH_CPU, BATCH_GPU = 4096, 16_384
@@ -96,10 +96,16 @@ class Encoder:
         FailedDocument. When nothing at all can be read any more the error is the device's, not a document's, and is
         raised.
         """
-        inputs = [reader_inputs(i, document, self.window, self.overlap) for i, document in enumerate(documents)]
+        failed: dict[int, str] = {}
+        inputs: list[list[ReaderInput]] = []
+        for i, document in enumerate(documents):
+            try:
+                inputs.append(reader_inputs(i, document, self.window, self.overlap))
+            except DocumentError as error:
+                inputs.append([])
+                failed[i] = str(error)
         flat = [item for items in inputs for item in items if len(item.take)]
         parts: dict[tuple[int, int], list[PooledRow]] = defaultdict(list)
-        failed: dict[int, str] = {}
         for indices in batches([len(item.ids) for item in flat], self.batch_tokens):
             batch = [flat[i] for i in indices]
             for item, result in zip(batch, self._batch(batch), strict=True):
@@ -136,7 +142,9 @@ class Encoder:
 
     def _check_alive(self, error: Exception) -> None:
         """Raises `error` unless a short harmless sequence can still be read: then one document was to blame."""
-        probe = ReaderInput(0, np.arange(2, dtype=np.int32), np.array([1]), np.zeros(1, np.int32), np.zeros(1, np.int32))
+        probe = ReaderInput(
+            0, np.arange(2, dtype=np.int32), np.array([1]), np.zeros(1, np.int32), np.zeros(1, np.int32)
+        )
         try:
             list(self._pool([probe], pooled_residuals(self.reader, [probe])))
         except _READ_ERRORS:
@@ -190,18 +198,20 @@ def pool(z: Tensor, tokens: npt.NDArray[np.int32]) -> PooledRow:
     peak = len(z) - (active.eq(highest).float() * countdown).amax(dim=0)
     arrays = (latents, highest, on.float().sum(dim=0), peak, active.sum(dim=0))
     ids, maxima, counts, peaks, sums = (array.cpu().numpy() for array in arrays)
-    return PooledRow(
-        ids.astype(np.int32), maxima, counts.astype(np.int32), tokens[peaks.astype(np.int64)], sums
-    )
+    return PooledRow(ids.astype(np.int32), maxima, counts.astype(np.int32), tokens[peaks.astype(np.int64)], sums)
 
 
 _EMPTY = PooledRow(
-    np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32)
+    np.zeros(0, np.int32),
+    np.zeros(0, np.float32),
+    np.zeros(0, np.int32),
+    np.zeros(0, np.int32),
+    np.zeros(0, np.float32),
 )
 
 
 def merge(parts: Sequence[PooledRow]) -> PooledRow:
-    """One row from the rows of parts of a document (windows, chunks); of equal maxima the earliest token is the peak."""
+    """One row from the rows of a document's parts (windows, chunks); the earliest of equal maxima is the peak."""
     if not parts:
         return _EMPTY
     if len(parts) == 1:

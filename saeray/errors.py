@@ -15,3 +15,8 @@ class UsageError(SaerayError):
     """The command was asked for wrongly (no such column, an unknown dataset, a bad selector)."""
 
     exit_code = 2
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what another library has to say, which often has many."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -12,7 +12,7 @@ import torch
 from saeray.config import EncoderConfig
 from saeray.encoder import Encoder
 from saeray.errors import SaerayError
-from saeray.readers.model import Reader, load_tokenizer
+from saeray.readers.model import Reader, load_config, load_tokenizer
 from saeray.readers.source import ReaderSource, prepare
 from saeray.readers.template import PINNED_DATE
 from saeray.readers.tokens import DocumentTokenizer
@@ -41,12 +41,16 @@ def encoder_of(config: EncoderConfig, source: ReaderSource, device: str) -> Enco
     dtype = getattr(torch, config.reader.dtype)
     reader = Reader(source, config.reader.layer, dtype=dtype, device=device)
     sae = load_sae(sae_path(config.sae.path), format=config.sae.format, device=device, dtype=dtype)
-    if sae.d_in != reader.d_in:
-        raise SaerayError(
-            f"the SAE {config.sae.path} reads vectors of {sae.d_in} and the reader {config.reader.model} has "
-            f"{reader.d_in}: they do not belong together"
-        )
+    _check_fit(config, sae.d_in, reader.d_in)
     return Encoder(reader, sae, window=config.window, overlap=config.overlap)
+
+
+def _check_fit(config: EncoderConfig, reads: int, has: int) -> None:
+    if reads != has:
+        raise SaerayError(
+            f"the SAE {config.sae.path} reads vectors of {reads} and the reader {config.reader.model} has {has}: they "
+            "do not belong together"
+        )
 
 
 def sae_path(path: str) -> str:
@@ -73,11 +77,14 @@ def sae_path(path: str) -> str:
 def describe(config: EncoderConfig) -> dict[str, Any]:
     """Everything that decides what a row is, weights by their digests: what a store is claimed with.
 
-    Where the weights lie and what they are called is left out: a copy in another place is the same encoder.
+    Where the weights lie and what they are called is left out: a copy in another place is the same encoder. Raises
+    SaerayError when the SAE does not fit the reader, before a store is claimed with the two.
     """
     source = source_of(config)
     tokenizer = tokenizer_of(config, source)
     sae = inspect_sae(sae_path(config.sae.path))
+    hidden = load_config(source, config.reader.layer).get_text_config().hidden_size
+    _check_fit(config, sae["d_in"], int(hidden))
     template: dict[str, Any] = {"enabled": tokenizer.template.enabled}
     if tokenizer.template.enabled:
         source_text = str(tokenizer.tokenizer.chat_template)

@@ -1,7 +1,7 @@
 """`saeray demo`: the whole path on what ships with saeray, with nothing to set up and no network.
 
 The corpus is the embedded model's own answers to the same prompts under several system prompts, which the encoder never
-sees. What one style's answers have more of than the others' is found from their latents alone.
+sees. What a persona's answers have more of than the plain ones is found from their latents alone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DATASET = "demo"
 
 
 def run_demo(out: Path, on_progress: Callable[[Progress], None] | None, say: Callable[[str], None]) -> dict[str, Any]:
-    """Encodes the corpus into `out/store`, writes one diff a style to `out/STYLE`; returns figures and page paths."""
+    """Encodes the corpus into `out/store`, writes each persona's diff to `out/PERSONA`; returns figures and pages."""
     with resources.as_file(resources.files("saeray.demo").joinpath("corpus.jsonl")) as corpus:
         styles = list(dict.fromkeys(json.loads(line)["style"] for line in corpus.read_text("utf-8").splitlines()))
         # Planned inputs are known by size and time of change; a copy keeps the store resumable wherever saeray lies.
@@ -49,15 +49,15 @@ def run_demo(out: Path, on_progress: Callable[[Progress], None] | None, say: Cal
         raise SaerayError(f"{result.missing} shards failed: {next(iter(result.failed.values()), 'unknown')}")
     store = Store.open(config.store)
     reports = []
-    for style in styles:
-        others = [f"{DATASET}:style={other}" for other in styles if other != style]
-        found = diff(store, f"{DATASET}:style={style}", others)
+    baseline, *personas = styles
+    for style in personas:
+        found = diff(store, f"{DATASET}:style={style}", [f"{DATASET}:style={baseline}"])
         files = write(found, str(out / style))
         reports.append(
             {
-                "title": f"what the {style} answers have more of",
+                "title": f"{style} answers against {baseline} ones",
                 "page": files["report.html"],
-                "top": found.table(5),
+                "top": found.table(6),
             }
         )
     return {"encoded": result.summary(), "reports": reports}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -34,8 +36,27 @@ def connected() -> Iterator[bool]:
         cpus = max(LEAST_LOGICAL_CPUS, (os.cpu_count() or 1) + 2)
         # Every actor pool prints an alarming line about its constructor arguments (ray issue 53727); ours are small.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        ray.init(address="local", num_cpus=cpus, include_dashboard=False, logging_level=quiet, log_to_driver=False)
+        with _announcements_held():
+            ray.init(address="local", num_cpus=cpus, include_dashboard=False, logging_level=quiet, log_to_driver=False)
     try:
         yield not address
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _announcements_held() -> Iterator[None]:
+    """Holds back what Ray's core writes to file descriptor 2 as it starts (its log level); shows it when that fails."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as sink:
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            sink.seek(0)
+            os.write(kept, sink.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

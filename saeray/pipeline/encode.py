@@ -27,8 +27,9 @@ from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 from saeray.config import EncodeConfig, EncoderConfig, encoder_config
 from saeray.errors import SaerayError, UsageError
 from saeray.loading import describe
+from saeray.pipeline.attempts import Attempts
 from saeray.pipeline.cluster import connected
-from saeray.pipeline.stages import Attempts, Encode, encoder_json, read, write
+from saeray.pipeline.stages import Encode, encoder_json, read, write
 from saeray.store import Dataset, Input, PlanSettings, Shard, Store, adopt_shard, list_inputs, location
 from saeray.store.commits import part_name
 from saeray.store.rows import column_names
@@ -99,10 +100,13 @@ def encode(config: EncodeConfig, on_progress: Callable[[Progress], None] | None 
     dataset = store.dataset(config.dataset, create=True)
     settings = _settings(config, inputs, dataset)
     with connected() as own_cluster:
-        store.claim_encoder(_describe(encoder))
+        described = _describe(encoder)
+        if store.encoder() is not None:
+            store.claim_encoder(described)
         with _lease(dataset):
             dataset.sweep()
             plan = dataset.add_plan(inputs, settings)
+            store.claim_encoder(described)  # after the plan: input that is refused leaves the store as it was
             if plan:
                 log.info("planned %d inputs as %d shards", len(plan.inputs), len(plan.shards))
             result = EncodeResult(config.dataset, config.store, shards=len(dataset.shards()))
@@ -177,7 +181,7 @@ def _run(
     result: EncodeResult,
     on_progress: Callable[[Progress], None] | None,
 ) -> None:
-    workers = config.workers or _default_workers(config, own_cluster)
+    workers = min(config.workers or _default_workers(config, own_cluster), len(todo))
     threads = config.threads or (max(1, (os.cpu_count() or 1) // workers) if own_cluster else None)
     device = config.device or ("cuda" if config.num_gpus else "cpu")
     if own_cluster and config.num_gpus and not ray.cluster_resources().get("GPU"):
@@ -185,12 +189,14 @@ def _run(
     _configure_ray_data()
     encoder_text = encoder_json(encoder)
     attempts = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Attempts).remote()
-    shared = {"store": config.store, "dataset": config.dataset}
+    # The whole path of the store: on a cluster a worker's working directory is another.
+    shared = {"store": dataset.store.uri, "dataset": dataset.name, "run": secrets.token_hex(4)}
     descriptors = [
         {"shard": shard.shard, "uri": where.get(dataset.plan_of(shard).input_of(shard).name)} for shard in todo
     ]
     schema = pa.schema([("shard", pa.int64()), ("uri", pa.string())])
     tables = [pa.Table.from_pylist([row], schema) for row in descriptors]
+    ahead = TaskPoolStrategy(size=min(max(2, workers), len(todo)))  # of the encoders, never the whole corpus
     stream = (
         ray.data.from_arrow(tables)
         .map_batches(
@@ -199,7 +205,7 @@ def _run(
             batch_format="pyarrow",
             fn_kwargs=shared | {"encoder": encoder_text},
             num_cpus=0.5,
-            compute=TaskPoolStrategy(size=max(2, workers)),  # a little ahead of the encoders, never the whole corpus
+            compute=ahead,
         )
         .map_batches(
             Encode,
@@ -217,7 +223,7 @@ def _run(
             batch_format="pyarrow",
             fn_kwargs=shared,
             num_cpus=0.25,
-            compute=TaskPoolStrategy(size=max(2, workers)),
+            compute=ahead,
         )
     )
     begin = time.monotonic()
@@ -225,6 +231,8 @@ def _run(
     for batch in stream.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         for row in batch.to_pylist():
             done += 1
+            if row["fatal"]:
+                raise SaerayError(row["error"])
             if row["error"]:
                 result.failed[row["shard"]] = row["error"]
                 log.warning("shard %d: %s", row["shard"], row["error"])

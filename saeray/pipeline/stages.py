@@ -1,7 +1,8 @@
 """The three stages of an encode run, as Ray Data calls them: read, encode, write. One row in and out is one shard.
 
 No stage raises for what is wrong with one shard: it puts the reason in the row's `error`, the later stages let the row
-pass, and the driver reports it at the end with the rest done.
+pass, and the driver reports it at the end with the rest done. What no shard would get past (no such GPU) is `fatal` and
+ends the run.
 """
 
 from __future__ import annotations
@@ -21,16 +22,13 @@ import torch
 from saeray.config import EncoderConfig
 from saeray.errors import SaerayError
 from saeray.loading import encoder_of, source_of, tokenizer_of
+from saeray.pipeline.attempts import MOST_ATTEMPTS
 from saeray.pipeline.rows import documents_of, documents_table, from_bytes, to_bytes, tokenize
 from saeray.readers.tokens import DocumentTokenizer
 from saeray.store import Dataset, Plan, Shard, ShardInput, Store, commit_shard, read_shard
 
 log = logging.getLogger(__name__)
 Row = dict[str, Any]
-
-# A document that takes its worker down with it would do so for ever; a shard that has been begun this often without
-# being finished is given up and reported. Five leaves room for real preemptions.
-MOST_ATTEMPTS = 5
 
 READ_SCHEMA = pa.schema(
     [
@@ -39,6 +37,7 @@ READ_SCHEMA = pa.schema(
         ("tokenized", pa.large_binary()),
         ("rejects", pa.large_binary()),
         ("error", pa.string()),
+        ("fatal", pa.bool_()),
     ]
 )
 ENCODED_SCHEMA = pa.schema(
@@ -48,6 +47,7 @@ ENCODED_SCHEMA = pa.schema(
         ("rejects", pa.large_binary()),
         ("seconds", pa.float64()),
         ("error", pa.string()),
+        ("fatal", pa.bool_()),
     ]
 )
 DONE_SCHEMA = pa.schema(
@@ -59,26 +59,21 @@ DONE_SCHEMA = pa.schema(
         ("bytes", pa.int64()),
         ("seconds", pa.float64()),
         ("error", pa.string()),
+        ("fatal", pa.bool_()),
     ]
 )
 
 
+# What follows is kept for one run. Worker processes outlive it, and by the next the dataset may have a further plan, or
+# the directory another reader.
 @lru_cache(maxsize=4)
-def _dataset(store: str, name: str) -> tuple[Dataset, dict[int, tuple[Plan, Shard]]]:
+def _dataset(store: str, name: str, run: str) -> tuple[Dataset, dict[int, tuple[Plan, Shard]]]:
     dataset = Store.open(store).dataset(name)
     return dataset, {shard.shard: (plan, shard) for plan in dataset.plans() for shard in plan.shards}
 
 
-def _shard(store: str, name: str, number: int) -> tuple[Dataset, Plan, Shard]:
-    """A shard with its plan. A worker may outlive a run, and a later run may have planned more."""
-    if number not in _dataset(store, name)[1]:
-        _dataset.cache_clear()
-    dataset, shards = _dataset(store, name)
-    return dataset, *shards[number]
-
-
 @lru_cache(maxsize=4)
-def _tokenizer(encoder: str) -> DocumentTokenizer:
+def _tokenizer(encoder: str, run: str) -> DocumentTokenizer:
     config = EncoderConfig.model_validate_json(encoder)
     return tokenizer_of(config, source_of(config))
 
@@ -90,7 +85,7 @@ def _guarded(schema: pa.Schema, work: Callable[[Row], Row]) -> Callable[[pa.Tabl
         rows = []
         for row in batch.to_pylist():
             if row.get("error"):
-                result: Row = {"shard": row["shard"], "error": row["error"]}
+                result: Row = {name: row[name] for name in ("shard", "error", "fatal")}
             else:
                 try:
                     result = work(row)
@@ -106,15 +101,16 @@ def _guarded(schema: pa.Schema, work: Callable[[Row], Row]) -> Callable[[pa.Tabl
     return call
 
 
-def read(batch: pa.Table, *, store: str, dataset: str, encoder: str) -> pa.Table:
+def read(batch: pa.Table, *, store: str, dataset: str, run: str, encoder: str) -> pa.Table:
     """Shard descriptors {shard, uri} -> READ_SCHEMA: documents judged, framed and tokenized, on a CPU worker."""
 
     def work(row: Row) -> Row:
-        _, plan, shard = _shard(store, dataset, row["shard"])
+        _, shards = _dataset(store, dataset, run)
+        plan, shard = shards[row["shard"]]
         config = EncoderConfig.model_validate_json(encoder)
         found = read_shard(plan, shard, row["uri"])
         name = plan.input_of(shard).name
-        tokenized, rejects = tokenize(found, name, _tokenizer(encoder), config.long, config.window)
+        tokenized, rejects = tokenize(found, name, _tokenizer(encoder, run), config.long, config.window)
         return {
             "shard": shard.shard,
             "documents": found.to_bytes(),
@@ -132,12 +128,19 @@ class Encode:
     arguments were evicted (ray issue 53727).
     """
 
-    def __init__(self, store: str, dataset: str, encoder: str, device: str, threads: int | None, attempts: Any) -> None:
+    def __init__(
+        self, store: str, dataset: str, run: str, encoder: str, device: str, threads: int | None, attempts: Any
+    ) -> None:
         if threads:
             torch.set_num_threads(threads)  # Ray sets OMP_NUM_THREADS=1 for actors that declare a GPU and no CPU
         config = EncoderConfig.model_validate_json(encoder)
-        self.encoder = encoder_of(config, source_of(config), device)
-        self.store, self.dataset, self.attempts = store, dataset, attempts
+        self.refusal: str | None = None
+        try:
+            self.encoder = encoder_of(config, source_of(config), device)
+        except SaerayError as error:  # what a constructor raises reaches the terminal as pages of Ray's own traces
+            self.refusal = str(error)
+        self.attempts = attempts
+        self.dataset, self.shards = _dataset(store, dataset, run)
         self._call = _guarded(ENCODED_SCHEMA, self._encode)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -145,15 +148,17 @@ class Encode:
 
     def _encode(self, row: Row) -> Row:
         number = row["shard"]
+        if self.refusal is not None:
+            return {"shard": number, "error": self.refusal, "fatal": True}
         if ray.get(self.attempts.begin.remote(number)) > MOST_ATTEMPTS:
             raise SaerayError(f"its worker died {MOST_ATTEMPTS} times while encoding it; run again to try it once more")
         begin = time.monotonic()
-        dataset, plan, shard = _shard(self.store, self.dataset, number)
+        plan, shard = self.shards[number]
         tokenized = from_bytes(row["tokenized"])
         documents = documents_of(tokenized)
         encoded = self.encoder.encode(documents)
         table, rejects = documents_table(
-            dataset.schema(),
+            self.dataset.schema(),
             ShardInput.from_bytes(row["documents"]),
             tokenized,
             documents,
@@ -170,11 +175,12 @@ class Encode:
         }
 
 
-def write(batch: pa.Table, *, store: str, dataset: str) -> pa.Table:
+def write(batch: pa.Table, *, store: str, dataset: str, run: str) -> pa.Table:
     """ENCODED_SCHEMA -> DONE_SCHEMA: the shard's part, rejects and commit, while the next is encoded."""
 
     def work(row: Row) -> Row:
-        target, _, shard = _shard(store, dataset, row["shard"])
+        target, shards = _dataset(store, dataset, run)
+        _, shard = shards[row["shard"]]
         commit = commit_shard(target, shard, from_bytes(row["table"]), from_bytes(row["rejects"]), row["seconds"])
         return {
             "shard": shard.shard,
@@ -186,20 +192,6 @@ def write(batch: pa.Table, *, store: str, dataset: str) -> pa.Table:
         }
 
     return _guarded(DONE_SCHEMA, work)(batch)
-
-
-class Attempts:
-    """How often each shard was begun and not finished in this run; an actor of its own, beside the workers."""
-
-    def __init__(self) -> None:
-        self._begun: dict[int, int] = {}
-
-    def begin(self, shard: int) -> int:
-        self._begun[shard] = self._begun.get(shard, 0) + 1
-        return self._begun[shard]
-
-    def finish(self, shard: int) -> None:
-        self._begun.pop(shard, None)
 
 
 def encoder_json(config: EncoderConfig) -> str:

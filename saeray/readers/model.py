@@ -78,16 +78,23 @@ def load_tokenizer(source: ReaderSource) -> Any:
         raise SaerayError(f"the reader at {source.directory} has no usable tokenizer: {first_line(error)}") from error
 
 
-def _load(source: ReaderSource, layer: int, dtype: torch.dtype) -> Any:
+def load_config(source: ReaderSource, layer: int) -> Any:
+    """The reader's configuration, before anything is cut. Raises SaerayError when it has no hook layer `layer`."""
     try:  # without trust_remote_code=False, transformers asks on the terminal whether to run a checkpoint's own code
         config = transformers.AutoConfig.from_pretrained(source.directory, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise SaerayError(
             f"cannot read config.json of the reader at {source.directory}: {first_line(error)}"
         ) from error
+    blocks = config.get_text_config().num_hidden_layers
+    if layer >= blocks:
+        raise SaerayError(f"the reader has {blocks} blocks; there is no hook layer {layer}")
+    return config
+
+
+def _load(source: ReaderSource, layer: int, dtype: torch.dtype) -> Any:
+    config = load_config(source, layer)
     text = config.get_text_config()
-    if layer >= text.num_hidden_layers:
-        raise SaerayError(f"the reader has {text.num_hidden_layers} blocks; there is no hook layer {layer}")
     text.num_hidden_layers = layer + 1
     if getattr(text, "layer_types", None):
         text.layer_types = text.layer_types[: layer + 1]
@@ -101,10 +108,7 @@ def _load(source: ReaderSource, layer: int, dtype: torch.dtype) -> Any:
         )
     except (ValueError, RuntimeError) as error:
         raise SaerayError(f"the reader's weights do not fit its config.json: {first_line(error)}") from error
-    missing = _missing(model, report["missing_keys"])
-    if missing:
-        others = f" and {len(missing) - 1} other tensors" if len(missing) > 1 else ""
-        raise SaerayError(f"the reader's checkpoint lacks {missing[0]}{others}")
+    check_whole(model, report["missing_keys"])
     return model
 
 
@@ -121,16 +125,20 @@ def _read_tensors(source: ReaderSource) -> dict[str, Tensor]:
     return state
 
 
-def _missing(model: nn.Module, keys: Iterable[str]) -> list[str]:
-    """The parameters among `keys` that the hook layer depends on: transformers would fill them with random numbers.
+def check_whole(model: nn.Module, missing: Iterable[str]) -> None:
+    """Raises SaerayError when a parameter that the blocks' output depends on is among `missing`.
 
-    Those are all of the module that holds the decoder blocks, but for what comes after them.
+    Those are all of the module that holds the decoder blocks, but for what comes after them. transformers fills what a
+    checkpoint lacks with random numbers.
     """
     blocks = _blocks(model)
     name = next(name for name, module in model.named_modules() if module is blocks)
     decoder = name.rpartition(".")[0]
     prefix = f"{decoder}." if decoder else ""
-    return sorted(key for key in keys if key.startswith(prefix) and not _AFTER.match(key.removeprefix(prefix)))
+    lacks = sorted(key for key in missing if key.startswith(prefix) and not _AFTER.match(key.removeprefix(prefix)))
+    if lacks:
+        others = f" and {len(lacks) - 1} other tensors" if len(lacks) > 1 else ""
+        raise SaerayError(f"the reader's checkpoint lacks {lacks[0]}{others}")
 
 
 def _blocks(model: nn.Module) -> nn.ModuleList:

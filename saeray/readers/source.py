@@ -151,19 +151,23 @@ def _dequantize(path: Path, layer: int, target: Path) -> None:
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    from saeray.readers.model import quiet_transformers
+    from saeray.readers.model import check_whole, quiet_transformers
 
     where: dict[str, Any] = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     try:
         with quiet_transformers():
             AutoTokenizer.from_pretrained(**where).save_pretrained(target)
-            model = AutoModelForCausalLM.from_pretrained(
-                **where, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+            model, report = AutoModelForCausalLM.from_pretrained(
+                **where,
+                dtype=torch.float32,
+                quantization_config=GgufConfig(dequantize=True),
+                output_loading_info=True,
             )
     except (OSError, ValueError, KeyError, IndexError, RuntimeError) as error:
         raise SaerayError(f"cannot read the GGUF file {path}: {first_line(error)}") from error
     if layer >= model.config.num_hidden_layers:
         raise SaerayError(f"{path.name} has {model.config.num_hidden_layers} blocks; there is no hook layer {layer}")
+    check_whole(model, report["missing_keys"])
     model.config.save_pretrained(target)
     state = {name: tensor for name, tensor in model.base_model.state_dict().items() if _is_needed(name, layer)}
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, target / _SINGLE)

@@ -18,6 +18,16 @@ from saeray.errors import SaerayError, first_line
 
 # Llama 3.x prints "Today Date" into its system turn; this is the date its template falls back to without a clock.
 PINNED_DATE = datetime(2024, 7, 26)
+# Stands before a template and hides the `strftime_now` that transformers gives it. A function of our own cannot be
+# passed in: transformers turns everything but plain data into text. Jinja drops the line break after the block.
+_PINNED_CLOCK = (
+    "{% macro strftime_now(format) %}{{ format"
+    + "".join(
+        f" | replace('%{code}', '{PINNED_DATE.strftime('%' + code)}')"
+        for code in ("-d", "-m", "-H", "-I", "-M", *"aAbBcdfHIjmMpSUwWxXyY")
+    )
+    + " }}{% endmacro %}\n"
+)
 _SLOT = "saeray.slot.{}.5e1f"
 _ANY_SLOT = _SLOT.split("{")[0]
 # White space that no template prints of itself around a content: where it is gone, the template trims.
@@ -86,9 +96,9 @@ def _render(tokenizer: Any, roles: tuple[str, ...]) -> str:
     messages = [{"role": role, "content": _PADDING + _SLOT.format(i) + _PADDING[::-1]} for i, role in enumerate(roles)]
     rendered: str = tokenizer.apply_chat_template(
         messages,
+        chat_template=_PINNED_CLOCK + tokenizer.get_chat_template(),
         tokenize=False,
         date_string=PINNED_DATE.strftime("%d %b %Y"),
-        strftime_now=PINNED_DATE.strftime,
     )
     return rendered
 

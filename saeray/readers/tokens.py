@@ -104,6 +104,8 @@ class DocumentTokenizer:
         """A conversation; every role is a channel, its text the role's messages joined by a blank line."""
         if not self.template.enabled:
             raise DocumentError("messages need a reader with a chat template")
+        if not turns:
+            raise DocumentError("empty: no messages")
         # Templates print roles as they are: one that spells out a turn's end would forge a frame.
         if not all(turn.role.isprintable() and not self._mentions_special(turn.role) for turn in turns):
             raise DocumentError("a message's role is not plain text")
