@@ -32,6 +32,7 @@ from saeray.pipeline.cluster import connected
 from saeray.pipeline.stages import Encode, encoder_json, read, write
 from saeray.store import Dataset, Input, PlanSettings, Shard, Store, adopt_shard, list_inputs, location
 from saeray.store.commits import part_name
+from saeray.store.plan import RESERVED
 from saeray.store.rows import column_names
 
 log = logging.getLogger(__name__)
@@ -135,7 +136,7 @@ def _settings(config: EncodeConfig, inputs: list[Input], dataset: Dataset) -> Pl
     if begun and id_column is None:
         id_column = begun.id_column
     if config.keep == "all":
-        keep = begun.keep if begun else tuple(n for n in names if n not in {text, messages, id_column})
+        keep = begun.keep if begun else _all_columns(inputs[0], names, (text, messages, id_column))
     else:
         keep = tuple(config.keep)
     return PlanSettings(
@@ -147,6 +148,18 @@ def _settings(config: EncodeConfig, inputs: list[Input], dataset: Dataset) -> Pl
         store_sum=config.store_sum,
         shard_tokens=_shard_tokens(config),
     )
+
+
+def _all_columns(source: Input, names: list[str], read: tuple[str | None, ...]) -> tuple[str, ...]:
+    """Every column of the first input that can be kept, beside those that are `read` as documents and ids."""
+    free = [name for name in names if name not in read]
+    taken = [name for name in free if name in RESERVED]
+    if taken and all(name in names for name in read if name):  # else the plan refuses the column that is not there
+        raise UsageError(
+            f"{source.name} has a column {taken[0]}, which documents have of their own: rename it, or name the columns "
+            "to keep with --keep"
+        )
+    return tuple(name for name in free if name not in RESERVED)
 
 
 def _shard_tokens(config: EncodeConfig) -> int:
@@ -182,10 +195,12 @@ def _run(
     on_progress: Callable[[Progress], None] | None,
 ) -> None:
     workers = min(config.workers or _default_workers(config, own_cluster), len(todo))
-    threads = config.threads or (max(1, (os.cpu_count() or 1) // workers) if own_cluster else None)
+    threads = config.threads or _threads(workers, own_cluster)
     device = config.device or ("cuda" if config.num_gpus else "cpu")
     if own_cluster and config.num_gpus and not ray.cluster_resources().get("GPU"):
         raise SaerayError("a GPU was asked for and this machine has none; leave out --num-gpus")
+    if config.num_gpus and not ray.cluster_resources().get("GPU"):
+        log.warning("the cluster has no GPU yet; waiting for one to join")
     _configure_ray_data()
     encoder_text = encoder_json(encoder)
     attempts = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Attempts).remote()
@@ -254,6 +269,16 @@ def _default_workers(config: EncodeConfig, own_cluster: bool) -> int:
         return max(1, int(resources.get("GPU", 0) / config.num_gpus))
     # On CPUs a matrix product already uses every core of a machine, so one encoder a node.
     return 1 if own_cluster else max(1, len([node for node in ray.nodes() if node["Alive"]]))
+
+
+def _threads(workers: int, own_cluster: bool) -> int:
+    """An encoder's share of its node's cores. Ray would give it one (OMP_NUM_THREADS), whatever the node has."""
+    if own_cluster:  # its CPUs are logical ones
+        return max(1, (os.cpu_count() or 1) // workers)
+    cpus = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    cpus = [count for count in cpus if count]
+    encoders_a_node = -(-workers // max(1, len(cpus)))
+    return max(1, min(cpus, default=1) // encoders_a_node)
 
 
 def _configure_ray_data() -> None:

@@ -100,7 +100,10 @@ def card_text(config: TrainSAEConfig, card: dict[str, Any], kinds: dict[str, int
         value = getattr(config, name)
         if value != TrainSAEConfig.model_fields[name].default:
             command += f" --{name.replace('_', '-')} {value}"
-    figures = "\n".join(f"| {name} | {value:.4g} |" for name, value in card.items())
+    figures = "\n".join(
+        f"| {name} | {value:,} |" if isinstance(value, int) else f"| {name} | {value:.4g} |"
+        for name, value in card.items()
+    )
     documents = ", ".join(f"{kind or 'text'} {count:,}" for kind, count in sorted(kinds.items(), key=lambda x: -x[1]))
     files = ", ".join(f"`{name}` (SHA-256 {digest[:16]}…)" for name, digest in key["reader"].items())
     return f"""# A BatchTopK SAE for {reader.model}, layer {reader.layer}

@@ -306,4 +306,5 @@ def vectors(sae: SAE) -> dict[str, Tensor]:
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     part = path.with_name(path.name + ".part")
     save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, part)
+    part.chmod(0o644)  # safetensors lets only its owner read what it writes
     os.replace(part, path)
