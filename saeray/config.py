@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
@@ -96,6 +97,15 @@ class TrainSAEConfig(_Model):
     device: str = "cpu"
     decoder: bool = False
     trainer: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _known_trainer_fields(self) -> Self:
+        from saeray.saes.train import TrainConfig
+
+        unknown = sorted(set(self.trainer) - {one.name for one in fields(TrainConfig)})
+        if unknown:
+            raise ValueError(f"trainer has no {unknown[0]}")
+        return self
 
 
 def presets() -> dict[str, EncoderConfig]:

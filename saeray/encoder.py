@@ -135,6 +135,8 @@ class Encoder:
         try:
             return list(self._pool(batch, pooled_residuals(self.reader, batch)))
         except _READ_ERRORS as error:
+            if _is_out_of_memory(error):
+                raise  # of the machine, not of a document: a reject would be for good, and a rerun may have the room
             if len(batch) == 1:
                 self._check_alive(error)
                 return [_reason(error)]
@@ -229,6 +231,10 @@ def merge(parts: Sequence[PooledRow]) -> PooledRow:
         # In float64 and in the order of the sort above, so that the result does not depend on which part came first.
         np.bincount(where, sums[order].astype(np.float64)).astype(np.float32),
     )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 def _reason(error: Exception) -> str:

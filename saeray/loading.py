@@ -11,7 +11,7 @@ import torch
 
 from saeray.config import EncoderConfig
 from saeray.encoder import Encoder
-from saeray.errors import SaerayError
+from saeray.errors import SaerayError, UsageError, first_line
 from saeray.readers.model import Reader, load_config, load_tokenizer
 from saeray.readers.source import ReaderSource, prepare
 from saeray.readers.template import PINNED_DATE
@@ -36,13 +36,22 @@ def tokenizer_of(config: EncoderConfig, source: ReaderSource) -> DocumentTokeniz
 
 def encoder_of(config: EncoderConfig, source: ReaderSource, device: str) -> Encoder:
     """Reader and SAE loaded on `device`. Raises SaerayError when the device is absent or the SAE does not fit."""
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise SaerayError("a GPU was asked for and this machine has none that torch can use; leave out --num-gpus")
+    check_device(device)
     dtype = getattr(torch, config.reader.dtype)
     reader = Reader(source, config.reader.layer, dtype=dtype, device=device)
     sae = load_sae(sae_path(config.sae.path), format=config.sae.format, device=device, dtype=dtype)
     _check_fit(config, sae.d_in, reader.d_in)
     return Encoder(reader, sae, window=config.window, overlap=config.overlap)
+
+
+def check_device(device: str) -> None:
+    """Raises SaerayError when `device` is not one that torch can use here."""
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise SaerayError("a GPU was asked for and this machine has none that torch can use; ask for the CPU")
+    try:
+        torch.device(device)
+    except RuntimeError as error:
+        raise UsageError(f"no device {device!r}: {first_line(error)}") from error
 
 
 def _check_fit(config: EncoderConfig, reads: int, has: int) -> None:

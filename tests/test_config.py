@@ -168,5 +168,5 @@ def test_no_gpu_is_one_line(tiny_yaml, monkeypatch):
     """A GPU that is asked for and is not there is one line, before anything is loaded."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     config = encoder_config(str(tiny_yaml))
-    with pytest.raises(SaerayError, match="leave out --num-gpus"):
+    with pytest.raises(SaerayError, match="ask for the CPU"):
         encoder_of(config, source_of(config), "cuda")

@@ -114,6 +114,7 @@ def _survey(dataset: Dataset, selector: Selector, name: str, channel: str | None
         "dataset": dataset.name,
         "plans": [plan.number for plan in dataset.plans()],
         "commits": ranges(shards),
+        "shards_missing": len(dataset.shards()) - len(shards),
     }
     stored = frozenset(dataset.schema().names)
     return Side(name, dataset.name, own, rows.column("doc_id"), lengths, stored, source, scan)

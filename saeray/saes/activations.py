@@ -73,6 +73,8 @@ def collect(
     progress = Progress(name)
     if note.is_file() and (known := Progress(**json.loads(note.read_text()))).key == name:
         progress = known
+    else:
+        note.unlink(missing_ok=True)  # before its vectors go: a note must never vouch for what is not there
     window = tokens_a_document
     with (
         _appender(directory / "train.f16", progress.tokens, reader.d_in) as train,

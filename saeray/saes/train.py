@@ -166,19 +166,22 @@ class Trainer:
         done = (self.step + 1) / self.config.steps
         return min(1.0, (self.step + 1) / self.config.warmup, (1 - done) * 4 + 1e-3)
 
-    def save(self, directory: Path) -> None:
-        """Writes a checkpoint that `restore` continues from, replacing the last one in a single step."""
+    def save(self, directory: Path, key: str = "") -> None:
+        """Writes a checkpoint that `restore` continues from, replacing the last one in a single step.
+
+        key: what the vectors are made of; a checkpoint of other vectors is not continued.
+        """
         state = {"enc": self.enc, "dec": self.dec, "enc_bias": self.enc_bias, "dec_bias": self.dec_bias}
         state |= {"threshold": self.threshold, "silent": self.silent, "mean": self.mean, "scale": self.scale}
         for i, slot in enumerate(self._optimizer.state.values()):
             state |= {f"adam.{i}.{name}": tensor for name, tensor in slot.items()}
         scratch = directory / "checkpoint.tmp"
-        note = {"step": str(self.step), "config": json.dumps(asdict(self.config), sort_keys=True)}
+        note = {"step": str(self.step), "config": json.dumps(asdict(self.config), sort_keys=True), "key": key}
         save_file({name: tensor.contiguous() for name, tensor in state.items()}, scratch, note)
         scratch.replace(directory / "checkpoint.safetensors")
 
-    def restore(self, directory: Path) -> bool:
-        """Continues from the directory's checkpoint when there is one of the same configuration."""
+    def restore(self, directory: Path, key: str = "") -> bool:
+        """Continues from the directory's checkpoint when there is one of the same configuration and vectors."""
         from safetensors import safe_open
 
         path = directory / "checkpoint.safetensors"
@@ -186,7 +189,7 @@ class Trainer:
             return False
         with safe_open(path, framework="pt") as file:
             note = file.metadata()
-        if note["config"] != json.dumps(asdict(self.config), sort_keys=True):
+        if (note["config"], note.get("key")) != (json.dumps(asdict(self.config), sort_keys=True), key):
             return False
         state = load_file(path, device=str(self.device))
         for name in ("enc", "dec", "enc_bias", "dec_bias"):
@@ -234,7 +237,8 @@ def train(activations: Activations, config: TrainConfig, directory: Path, device
     directory.mkdir(parents=True, exist_ok=True)
     sample = torch.from_numpy(activations.train[:: max(1, len(activations.train) // 200_000)].astype(np.float32))
     trainer = Trainer(config, sample.mean(0), sample.std(0).clamp_min(1e-6), device)
-    if trainer.restore(directory):
+    key = activations.progress.key
+    if trainer.restore(directory, key):
         log.info("continuing at step %d of %d", trainer.step, config.steps)
     begin, first = time.monotonic(), trainer.step
     batches = shuffled_batches(activations.train, config.batch, config.seed, trainer.step)
@@ -248,8 +252,8 @@ def train(activations: Activations, config: TrainConfig, directory: Path, device
                 record.flush()
                 log.info("step %d of %d: %s, %.0f tokens/s", trainer.step, config.steps, figures, rate)
             if trainer.step % config.checkpoint_every == 0:
-                trainer.save(directory)
-    trainer.save(directory)
+                trainer.save(directory, key)
+    trainer.save(directory, key)
     return trainer
 
 

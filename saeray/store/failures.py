@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 
 from saeray.errors import SaerayError
@@ -122,9 +123,14 @@ def _endpoint(uri: str) -> str:
     if not uri.startswith("s3://"):
         return ""
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    return f" at {endpoint}" if endpoint else ""
+    return f" at {_without_secrets(endpoint)}" if endpoint else ""
+
+
+def _without_secrets(text: str) -> str:
+    """`text` without the user and password that an address may hold."""
+    return re.sub(r"(\w+://)[^/\s@]*@", r"\1", text)
 
 
 def _short(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = _without_secrets(" ".join(str(error).split())) or type(error).__name__
     return text if len(text) <= 200 else text[:197] + "..."

@@ -1,6 +1,7 @@
 """SAE training: the hand-written gradients, resumption, calibration and what collection leaves out."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,9 +24,10 @@ def vectors(n: int = 4096) -> np.ndarray:
 class FakeActivations:
     """Stands where collected vectors stand: two arrays."""
 
-    def __init__(self) -> None:
+    def __init__(self, key: str = "") -> None:
         both = vectors(4096 + 512)
         self.train, self.held_out = both[:4096], both[4096:]
+        self.progress = SimpleNamespace(key=key)
 
 
 def trainer_on(data: np.ndarray, **settings: object) -> Trainer:
@@ -78,7 +80,9 @@ def test_batch_topk_keeps_exactly_k_a_token_on_average() -> None:
 def test_decoder_rows_keep_unit_norm_and_training_learns(tmp_path: Path) -> None:
     """A trained SAE reconstructs held-out vectors far better than the mean does."""
     activations = FakeActivations()
-    trainer = train(activations, TrainConfig(d_sae=48, k=3, batch=128, tokens=128 * 1500, warmup=20, learning_rate=3e-3), tmp_path)
+    trainer = train(
+        activations, TrainConfig(d_sae=48, k=3, batch=128, tokens=128 * 1500, warmup=20, learning_rate=3e-3), tmp_path
+    )
     torch.testing.assert_close(trainer.dec.norm(dim=1), torch.ones(48))
     weights = trainer.folded()
     threshold = calibrate(weights, activations.held_out[:256], 3)
@@ -103,18 +107,24 @@ def test_folding_gives_back_raw_residuals() -> None:
     torch.testing.assert_close(f @ weights["W_dec"] + weights["b_dec"], raw, rtol=1e-4, atol=1e-4)
 
 
-def test_dead_latents_are_revived() -> None:
-    """AuxK: latents that were silenced fire again with it, and stay dead without it."""
+def test_the_auxiliary_loss_moves_dead_latents_and_no_others() -> None:
+    """AuxK: a latent that lost every top-k gets a gradient once it counts as dead, and none before."""
     data = vectors()
 
-    def dead(weight: float) -> float:
-        trainer = trainer_on(data, tokens=128 * 400, dead_after=1000, aux_weight=weight, aux_k=16, learning_rate=3e-3)
-        trainer.enc_bias[:30] = -6.0
-        batches = shuffled_batches(data, 128, 0, 0)
-        return [trainer.update(torch.from_numpy(next(batches))) for _ in range(390)][-1]["dead"]
+    def gradients(silent: int) -> tuple[torch.Tensor, torch.Tensor]:
+        trainer = trainer_on(data, dead_after=1000, aux_k=16)
+        trainer.enc_bias[:10] = -2.0  # too weak for the top k, strong enough to be above zero somewhere
+        trainer.silent[:10] = silent
+        trainer.update(torch.from_numpy(data[:128]))
+        return trainer.enc.grad[:10], trainer.enc.grad[10:]
 
-    assert dead(0.0) >= 0.5
-    assert dead(1 / 4) < 0.3
+    alive, others = gradients(0)
+    lost = alive.abs().sum(1) == 0
+    assert lost.any()
+    dead, unmoved = gradients(10_000)
+    assert (dead[lost].abs().sum(1) > 0).any()
+    ratio = unmoved.norm() / others.norm()  # only the common clip may differ
+    torch.testing.assert_close(unmoved, others * ratio, rtol=1e-4, atol=1e-7)
 
 
 def test_resumes_to_the_same_weights(tmp_path: Path) -> None:
@@ -143,6 +153,15 @@ def test_resumes_to_the_same_weights(tmp_path: Path) -> None:
         assert torch.equal(getattr(whole, name), getattr(resumed, name)), name
 
 
+def test_weights_of_other_vectors_are_not_continued(tmp_path: Path) -> None:
+    """Another layer's vectors in the same directory start a training of their own."""
+    config = TrainConfig(d_sae=48, k=3, batch=128, tokens=128 * 3, warmup=2)
+    train(FakeActivations("layer 1"), config, tmp_path)
+    again = train(FakeActivations("layer 1"), config, tmp_path)
+    assert not Trainer(config, again.mean, again.scale).restore(tmp_path, "layer 2")
+    assert Trainer(config, again.mean, again.scale).restore(tmp_path, "layer 1")
+
+
 def test_batches_shuffle_across_documents_and_cover_everything() -> None:
     """One epoch reads every vector once, in an order that depends on the seed alone and can be entered anywhere."""
     data = np.arange(1000, dtype=np.float16)[:, None]
@@ -167,8 +186,6 @@ def test_calibration_gives_the_l0_asked_for() -> None:
 
 def test_too_little_text_is_refused_in_one_line(tmp_path: Path) -> None:
     """Bad input gets one clear line."""
-    from types import SimpleNamespace
-
     from saeray.config import TrainSAEConfig
     from saeray.pipeline.train_sae import finish
 
