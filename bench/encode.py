@@ -113,7 +113,7 @@ def reference_loop(config: EncoderConfig, encoder: Encoder, all_layers: bool) ->
 
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
-    parser.add_argument("--reference-documents", type=int, default=48)
+    parser.add_argument("--reference-documents", type=int, default=48, help="0 leaves the reference out")
     options = parser.parse_args()
     found = texts(options)
     rates: dict[str, float] = {}
@@ -137,6 +137,8 @@ def main() -> None:
                 "threads": options.threads,
             },
         )
+    if not options.reference_documents:
+        return
     config, encoder = load(options, "float32")
     sample = found[: options.reference_documents]
     mine = tokenized(config, sample)

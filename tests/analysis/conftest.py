@@ -50,9 +50,7 @@ def documents(rows: Rows, schema: pa.Schema | None = None) -> pa.Table:
         types = {"n_tokens": pa.int32(), "max": pa.list_(pa.float16()), "latents": pa.list_(pa.uint32())}
         types |= {name: pa.list_(pa.int32()) for name in ("token_starts", "count", "peak")}
         columns = ["doc_id", "channel", "text", *kept, *encode("")]
-        return pa.table(
-            {name: pa.array(_cast(name, [row[name] for row in full]), types.get(name)) for name in columns}
-        )
+        return pa.table({name: pa.array(_cast(name, [row[name] for row in full]), types.get(name)) for name in columns})
     return pa.table({f.name: pa.array(_cast(f.name, [row[f.name] for row in full]), f.type) for f in schema}, schema)
 
 

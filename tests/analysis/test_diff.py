@@ -63,9 +63,7 @@ def test_two_sides_end_to_end(store_of, tmp_path):
     )
     assert sorted(files) == ["report.html", "result.parquet", "summary.json"]
     for name in files:
-        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "2" / name).read_bytes(), (
-            "a rerun writes the same"
-        )
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "2" / name).read_bytes(), "a rerun writes the same"
     assert again.keys() == files.keys()
     assert pq.read_table(tmp_path / "out" / "result.parquet").equals(result.rows)
 

@@ -1,0 +1,106 @@
+"""Guards the way to a cluster: `ray job submit … -- python jobs/encode.py --config …` does what the command does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from runs import assert_whole, random_texts, write_jsonl
+from tiny import make_encoder_yaml
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+START_SECONDS = 200.0
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def environment() -> dict[str, str]:
+    """What both the cluster and its clients need: this Python first on the path, and no token of the user's."""
+    env = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    path = f"{BIN}{os.pathsep}{env['PATH']}"
+    return env | {"PATH": path, "RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+@pytest.fixture
+def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a one-node cluster with its dashboard, on ports of its own."""
+    gcs, port, agent, runtime = free_ports(4)
+    directory = tmp_path_factory.mktemp("ray")
+    head = subprocess.Popen(
+        [
+            BIN / "ray", "start", "--head", "--block", "--num-cpus=4", f"--port={gcs}", "--dashboard-host=127.0.0.1",
+            f"--dashboard-port={port}", f"--dashboard-agent-listen-port={agent}", f"--runtime-env-agent-port={runtime}",
+            "--ray-client-server-port=0", "--disable-usage-stats", f"--temp-dir={directory}",
+        ],
+        env=environment(), cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait_until_up(f"{address}/api/version", head)
+        yield address
+    finally:
+        head.send_signal(signal.SIGTERM)  # it ends its own children; `ray stop` would end every Ray of the machine
+        head.communicate(timeout=60)
+
+
+def wait_until_up(url: str, head: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        assert head.poll() is None, head.stdout and head.stdout.read()
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.3)
+    raise AssertionError(f"nothing answers at {url}")
+
+
+def submit(dashboard: str, config: Path) -> subprocess.CompletedProcess[str]:
+    command = [
+        BIN / "ray", "job", "submit", "--address", dashboard, "--working-dir", ".", "--", "python", "jobs/encode.py",
+        "--config", str(config), "--json",
+    ]  # fmt: skip
+    return subprocess.run(command, env=environment(), cwd=ROOT, capture_output=True, text=True, timeout=280)
+
+
+def test_a_submitted_job_encodes_and_says_why_it_cannot(dashboard: str, tmp_path: Path) -> None:
+    inputs = write_jsonl(tmp_path / "a.jsonl", random_texts(1, 12, (20, 60)))
+    fields = {
+        "inputs": [str(inputs)],
+        "dataset": "texts",
+        "store": str(tmp_path / "store"),
+        "encoder": str(make_encoder_yaml(tmp_path / "encoder")),
+        "shard_tokens": 300,
+        "workers": 1,
+    }
+    config = tmp_path / "encode.yaml"
+    config.write_text(yaml.safe_dump(fields))
+    done = submit(dashboard, config)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '"documents": 12' in done.stdout
+    assert "documents, " in done.stdout  # a line of progress a shard
+    assert_whole(tmp_path / "store")
+
+    config.write_text(yaml.safe_dump(fields | {"text_column": "answer"}))
+    refused = submit(dashboard, config)
+    assert refused.returncode != 0
+    assert "begun with text_column = text, not answer" in refused.stdout
+    assert "Traceback" not in refused.stdout

@@ -1,0 +1,71 @@
+"""Guards the first promise where nothing dies: the store's files are a function of the documents and the encoder alone,
+whatever the number of workers and threads, the order of shards, and where a run was broken off."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runs import assert_whole, contents, encode_config
+
+from saeray.pipeline import encode as pipeline
+from saeray.pipeline.encode import Progress, encode
+
+pytestmark = pytest.mark.usefixtures("ray_address")
+
+
+class Interrupted(Exception):
+    """What breaks a run off in the middle."""
+
+
+def test_three_workers_and_two_threads_write_what_one_does(
+    texts: Path, encoder: Path, undisturbed: dict[str, Any], tmp_path: Path
+) -> None:
+    result = encode(encode_config(texts, tmp_path, encoder, workers=3, threads=2))
+    assert result.encoded == result.shards
+    assert contents(tmp_path) == undisturbed
+    assert_whole(tmp_path)
+
+
+@pytest.mark.parametrize("order", ["reversed", "shuffled"])
+def test_the_order_of_shards_changes_nothing(
+    order: str,
+    texts: Path,
+    encoder: Path,
+    undisturbed: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    adopt = pipeline._adopt
+
+    def disordered(*arguments: Any) -> list[Any]:
+        todo = adopt(*arguments)
+        assert len(todo) > 6
+        return todo[::-1] if order == "reversed" else random.Random(3).sample(todo, len(todo))
+
+    monkeypatch.setattr(pipeline, "_adopt", disordered)
+    encode(encode_config(texts, tmp_path, encoder))
+    assert contents(tmp_path) == undisturbed
+
+
+def test_a_run_broken_off_goes_on_where_it_stopped(
+    texts: Path, encoder: Path, undisturbed: dict[str, Any], tmp_path: Path
+) -> None:
+    """What is committed is neither encoded nor touched again, and the whole is as if nothing had happened."""
+
+    def stop(progress: Progress) -> None:
+        if progress.done == 3:
+            raise Interrupted
+
+    config = encode_config(texts, tmp_path, encoder, workers=1)
+    with pytest.raises(Interrupted):
+        encode(config, stop)
+    commits = {path: path.stat().st_mtime_ns for path in tmp_path.glob("datasets/*/commits/*.json")}
+    assert len(commits) >= 3
+    rest = encode(config)
+    assert rest.encoded == rest.shards - len(commits)
+    assert {path: path.stat().st_mtime_ns for path in commits} == commits
+    assert contents(tmp_path) == undisturbed
+    assert_whole(tmp_path)
