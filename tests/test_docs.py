@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import typer
+
 from saeray.cli import app
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "docs" / "reference" / "cli.md"
 HEAD = """# Commands
 
-Made from the commands themselves by `tests/test_docs.py`. Every command exits 0 when done, 1 when it failed and 2 when it
-was asked for wrongly; `--store` defaults to `$SAERAY_STORE`; `RAY_ADDRESS` decides where jobs run.
+Made from the commands themselves by `tests/test_docs.py`. Every command exits 0 when done, 1 when it failed and 2 when
+it was asked for wrongly; `--store` defaults to `$SAERAY_STORE`; `RAY_ADDRESS` decides where jobs run.
 """
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+
 from saeray.demo.run import run_demo
 from saeray.store import Store
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+
 from saeray.errors import SaerayError
 from saeray.saes.activations import shuffled_batches
 from saeray.saes.train import TrainConfig, Trainer, calibrate, evaluate, train
