@@ -114,7 +114,7 @@ def test_input_that_cannot_be_used_is_one_line_and_leaves_no_trace(command: Comm
     assert line == "no such column answer in a.jsonl; it has: text"
     line = refused(command(whole, "--text-column", "answer"), 2)
     assert line == "no such column answer in whole.parquet; it has: text, n"
-    assert "is int64, not text" in refused(command(whole, "--text-column", "n"), 2)
+    assert "has a column text, which documents have of their own" in refused(command(whole, "--text-column", "n"), 2)
     assert refused(command(whole, "--keep", "model"), 2).startswith("no such column model")
     assert "answers.jsonl has no column named text or messages" in refused(command(answers), 2)
     assert "has a column text" in refused(command(both, "--text-column", "answer"), 2)
