@@ -102,6 +102,7 @@ def busy_node(cluster: Cluster, nodes: list[Any]) -> Any:
     raise AssertionError("no node has an encoder")
 
 
+@pytest.mark.soak  # three nodes on two cores take minutes
 def test_a_frozen_node_that_wakes_late_and_a_killed_raylet_spoil_nothing(
     long_texts: Path, encoder: Path, long_undisturbed: dict[str, Any], tmp_path: Path, cluster: Cluster
 ) -> None:
