@@ -171,6 +171,9 @@ def cluster() -> Iterator[Cluster]:
         "health_check_period_ms": 500,
         "health_check_timeout_ms": 2000,  # a busy machine's live nodes have taken more than one second
         "health_check_failure_threshold": 4,
+        # What was sent to a node that froze is given up after this long; five minutes by default.
+        "grpc_client_keepalive_time_ms": 5000,
+        "grpc_client_keepalive_timeout_ms": 5000,
     }
     made = Cluster(True, head_node_args={"num_cpus": 0, "include_dashboard": False, "_system_config": quick})
     for _ in range(3):
