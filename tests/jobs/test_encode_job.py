@@ -42,13 +42,13 @@ def environment() -> dict[str, str]:
 @pytest.fixture
 def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a one-node cluster with its dashboard, on ports of its own."""
-    gcs, port, agent, runtime = free_ports(4)
+    gcs, port, agent, runtime, client = free_ports(5)
     directory = tmp_path_factory.mktemp("ray")
     head = subprocess.Popen(
         [
             BIN / "ray", "start", "--head", "--block", "--num-cpus=4", f"--port={gcs}", "--dashboard-host=127.0.0.1",
             f"--dashboard-port={port}", f"--dashboard-agent-listen-port={agent}", f"--runtime-env-agent-port={runtime}",
-            "--ray-client-server-port=0", "--disable-usage-stats", f"--temp-dir={directory}",
+            f"--ray-client-server-port={client}", "--disable-usage-stats", f"--temp-dir={directory}",
         ],
         env=environment(), cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
