@@ -9,9 +9,10 @@ import argparse
 import logging
 from pathlib import Path
 
-from saeray.cli import report_encode, reporting
+from saeray.cli import report_encode
 from saeray.config import EncodeConfig, load_yaml
 from saeray.pipeline.encode import Progress, encode
+from saeray.terminal import reporting
 
 log = logging.getLogger("saeray.job")
 

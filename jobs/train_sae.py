@@ -11,10 +11,10 @@ from pathlib import Path
 
 import ray
 
-from saeray.cli import reporting
 from saeray.config import TrainSAEConfig, load_yaml
 from saeray.pipeline.cluster import connected
 from saeray.pipeline.train_sae import make_sae
+from saeray.terminal import reporting
 
 
 def work(config: TrainSAEConfig) -> dict[str, object]:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import sys
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from saeray.errors import SaerayError
+from saeray.terminal import (
+    ChannelOption,
+    JsonOption,
+    OutOption,
+    StoreOption,
+    Told,
+    errors,
+    finish,
+    output,
+    plain,
+    print_result,
+    progress_bar,
+    reporting,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,20 +32,6 @@ app = typer.Typer(
 )
 sae_app = typer.Typer(no_args_is_help=True, help="Sparse autoencoders.")
 app.add_typer(sae_app, name="sae")
-
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
-output = Console(highlight=False, soft_wrap=True)
-
-StoreOption = Annotated[
-    str, typer.Option("--store", envvar="SAERAY_STORE", help="Where the store is: a path, s3://… or gs://…")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, logs on stderr.")]
-OutOption = Annotated[str, typer.Option("--out", help="Where the report goes.")]
-ChannelOption = Annotated[str | None, typer.Option(help="Which part of conversations: a role.")]
-
-
-class Told(SaerayError):
-    """The command has done its work and printed what it found, which is not good."""
 
 
 @app.command()
@@ -83,7 +75,7 @@ def encode(
             },
             "encode",
         )
-        with _progress(as_json) as show:
+        with progress_bar(as_json) as show:
             result = run(config, show)
         report_encode(result, as_json)
 
@@ -101,9 +93,9 @@ def report_encode(result: Any, as_json: bool) -> None:
             f"{result.documents:,} documents, {result.tokens:,} tokens, {result.rejects:,} rejects{rate}"
         )
         for reason, count in result.reasons.items():
-            errors.print(f"  {count:,} x {_plain(reason)}")
+            errors.print(f"  {count:,} x {plain(reason)}")
         for shard, reason in sorted(result.failed.items()):
-            errors.print(f"[red]shard {shard}[/red]: {_plain(reason)}")
+            errors.print(f"[red]shard {shard}[/red]: {plain(reason)}")
     if result.missing:
         raise Told(left)
 
@@ -131,7 +123,7 @@ def datasets(store: StoreOption, as_json: JsonOption = False) -> None:
                 }
             )
         found = {"store": store, "encoder": here.fingerprint(), "datasets": rows}
-        _print(found, [row | {"columns": ", ".join(row["columns"])} for row in rows], as_json)
+        print_result(found, [row | {"columns": ", ".join(row["columns"])} for row in rows], as_json)
 
 
 @app.command()
@@ -151,7 +143,7 @@ def verify(
             print(json.dumps(found | ({} if report.ok else {"error": broken})))
         else:
             for key, value in found.items():
-                output.print(f"{key}: {len(value) if isinstance(value, list) and not value else _plain(value)}")
+                output.print(f"{key}: {len(value) if isinstance(value, list) and not value else plain(value)}")
         if not report.ok:
             raise Told(broken)
 
@@ -170,7 +162,7 @@ def stats(
         from saeray.analysis.frequencies import stats as run
         from saeray.store import Store
 
-        _finish(run(Store.open(store), selector, channel=channel, by=by), out, as_json)
+        finish(run(Store.open(store), selector, channel=channel, by=by), out, as_json)
 
 
 @app.command()
@@ -194,7 +186,7 @@ def diff(
         result = run(
             Store.open(store), target, others, channel=channel, min_support=min_support, keep=keep, top=top, q=q
         )
-        _finish(result, out, as_json)
+        finish(result, out, as_json)
 
 
 @app.command("train-sae")
@@ -211,6 +203,7 @@ def train_sae(
     seed: Annotated[int, typer.Option(help="Order of documents and tokens, and first weights.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     with_decoder: Annotated[bool, typer.Option("--decoder", help="Keep the decoder in the file.")] = False,
+    start: Annotated[str | None, typer.Option(help="The --out of a finished run to begin with its latents.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a BatchTopK SAE for a reader. The same command again goes on where it stopped."""
@@ -233,12 +226,13 @@ def train_sae(
                 "seed": seed,
                 "device": device,
                 "decoder": with_decoder,
+                "start": start,
             },
             "train-sae",
         )
         logging.getLogger("saeray").setLevel(logging.INFO)
         card = make_sae(config)
-        _print(card, [{"figure": key, "value": value} for key, value in card.items()], as_json)
+        print_result(card, [{"figure": key, "value": value} for key, value in card.items()], as_json)
 
 
 @sae_app.command("inspect")
@@ -252,7 +246,7 @@ def sae_inspect(
         from saeray.saes.load import inspect_sae
 
         found = inspect_sae(sae_path(path))
-        _print(found, [{"": key, "value": value} for key, value in found.items()], as_json)
+        print_result(found, [{"": key, "value": value} for key, value in found.items()], as_json)
 
 
 @app.command()
@@ -264,104 +258,14 @@ def demo(
     with reporting(as_json):
         from saeray.demo.run import run_demo
 
-        with _progress(as_json) as show:
+        with progress_bar(as_json) as show:
             result = run_demo(Path(out), show, lambda line: None if as_json else errors.print(line))
         if as_json:
             print(json.dumps(result))
         else:
             for page in result["reports"]:
                 output.print(f"\n[bold]{page['title']}[/bold]  {page['page']}")
-                _print({}, page["top"], as_json)
-
-
-def _finish(result: Any, out: str, as_json: bool) -> None:
-    """Writes an analysis and prints its head."""
-    from saeray.analysis.write import write
-
-    written = write(result, out)
-    summary = result.summary() | {"files": written}
-    _print(summary, result.table(10), as_json)
-    sides = [summary["selection"]] if "selection" in summary else [summary["target"], *summary["others"]]
-    for name, missing in {side["dataset"]: side["shards_missing"] for side in sides}.items():
-        if missing:
-            errors.print(f"note: {name} is not encoded to its end: {missing} shards are missing")
-    if not as_json:
-        errors.print(f"the page: {written['report.html']}")
-
-
-def _print(content: dict[str, Any], rows: list[dict[str, Any]], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(content, default=str))
-        return
-    if not rows:
-        errors.print("nothing passes; the page says what was looked at")
-        return
-    table = Table(box=None, pad_edge=False)
-    shown = [name for name in rows[0] if any(row[name] is not None for row in rows)]
-    for name in shown:
-        table.add_column(name.replace("_", " "), overflow="fold")
-    for row in rows:
-        table.add_row(*(_plain(row[name]) for name in shown))
-    console = Console(highlight=False)
-    console.width = console.width if console.is_terminal else 160
-    console.print(table)
-
-
-def _plain(value: Any) -> str:
-    """A cell without markup: what comes from documents is not to be taken for console styles."""
-    text = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-    if isinstance(value, float):
-        text = f"{value:.3g}"
-    if isinstance(value, list | tuple):
-        text = " ".join(f"‘{one}’" for one in value)
-    # Nothing from a document or a file name may style or steer the terminal.
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text).replace("[", "\\[")
-
-
-@contextmanager
-def _progress(as_json: bool) -> Iterator[Callable[[Any], None] | None]:
-    """A bar with documents, tokens/s and time left, on a terminal."""
-    if as_json or not errors.is_terminal:
-        yield None
-        return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    with Progress(
-        TextColumn("{task.completed}/{task.total} shards"),
-        BarColumn(),
-        TextColumn("{task.fields[documents]:,} documents, {task.fields[rate]:,.0f} tokens/s"),
-        TimeRemainingColumn(),
-        console=errors,
-    ) as bar:
-        task = bar.add_task("encode", total=None, documents=0, rate=0.0)
-
-        def show(progress: Any) -> None:
-            rate = progress.tokens / max(progress.seconds, 1e-9)
-            bar.update(task, completed=progress.done, total=progress.total, documents=progress.documents, rate=rate)
-
-        yield show
-
-
-@contextmanager
-def reporting(as_json: bool) -> Iterator[None]:
-    """Turns what a user can mend into one line and an exit code; everything else keeps its traceback."""
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
-    if os.environ.get("SAERAY_VERBOSE"):
-        logging.getLogger("saeray").setLevel(logging.INFO)
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    try:
-        yield
-    except SaerayError as error:
-        if as_json and not isinstance(error, Told):
-            print(json.dumps({"error": str(error)}))
-        errors.print(f"[red]error:[/red] {_plain(str(error))}")
-        raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:
-        stopped = "stopped; what was committed stays, and the same command goes on from there"
-        if as_json:
-            print(json.dumps({"error": stopped}))
-        errors.print(stopped)
-        raise SystemExit(1) from None
+                print_result({}, page["top"], as_json)
 
 
 def main() -> None:

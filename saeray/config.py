@@ -96,6 +96,7 @@ class TrainSAEConfig(_Model):
     seed: int = 0
     device: str = "cpu"
     decoder: bool = False
+    start: str | None = None  # the --out of a finished run whose latents this one begins with
     trainer: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")

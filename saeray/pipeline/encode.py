@@ -107,26 +107,26 @@ def encode(config: EncodeConfig, on_progress: Callable[[Progress], None] | None 
     inputs = _outside(store, list_inputs(config.inputs))
     dataset = store.dataset(config.dataset, create=True)
     settings = _settings(config, inputs, dataset)
-    with connected() as own_cluster:
+    # The lease comes first: a second run is told at once, not after a cluster and a reader have started.
+    with _lease(dataset), connected() as own_cluster:
         described = _describe(encoder)
         if settings.messages_column and not described["reader"]["template"]["enabled"]:
             raise UsageError(f"the reader {encoder.reader.model} has no chat template, which messages need")
         if store.encoder() is not None:
             store.claim_encoder(described)
-        with _lease(dataset):
-            dataset.sweep()
-            plan = dataset.add_plan(inputs, settings)
-            store.claim_encoder(described)  # after the plan: input that is refused leaves the store as it was
-            if plan:
-                log.info("planned %d inputs as %d shards", len(plan.inputs), len(plan.shards))
-            result = EncodeResult(config.dataset, config.store, shards=len(dataset.shards()))
-            todo = _adopt(dataset, dataset.missing(), result)
-            if todo:
-                where = {source.name: source.uri for source in inputs}
-                _run(config, encoder, dataset, todo, where, own_cluster, result, on_progress)
-            result.missing = len(dataset.missing())
-            if result.rejects:
-                result.reasons = dict(Counter(dataset.rejects()["reason"].to_pylist()).most_common(MOST_REASONS))
+        dataset.sweep()
+        plan = dataset.add_plan(inputs, settings)
+        store.claim_encoder(described)  # after the plan: input that is refused leaves the store as it was
+        if plan:
+            log.info("planned %d inputs as %d shards", len(plan.inputs), len(plan.shards))
+        result = EncodeResult(config.dataset, config.store, shards=len(dataset.shards()))
+        todo = _adopt(dataset, dataset.missing(), result)
+        if todo:
+            where = {source.name: source.uri for source in inputs}
+            _run(config, encoder, dataset, todo, where, own_cluster, result, on_progress)
+        result.missing = len(dataset.missing())
+        if result.rejects:
+            result.reasons = dict(Counter(dataset.rejects()["reason"].to_pylist()).most_common(MOST_REASONS))
     return result
 
 

@@ -21,7 +21,7 @@ from saeray.readers.model import Reader
 from saeray.saes.activations import Activations, collect
 from saeray.saes.batchtopk import BatchTopK
 from saeray.saes.sae_lens import save_sae
-from saeray.saes.train import TrainConfig, Trainer, calibrate, evaluate, train
+from saeray.saes.train import CHECKPOINT, TrainConfig, Trainer, calibrate, evaluate, train
 from saeray.store import list_inputs, location
 from saeray.store.rows import column_names, read_rows
 
@@ -77,7 +77,10 @@ def finish(config: TrainSAEConfig, activations: Activations, key: dict[str, Any]
         }
     )
     work = Path(config.out) / "work"
-    trainer = train(activations, settings, work / "training", config.device)
+    start = Path(config.start) / "work" / "training" if config.start else None
+    if start and not (start / CHECKPOINT).is_file():
+        raise UsageError(f"{config.start} holds no finished training (no work/training/{CHECKPOINT})")
+    trainer = train(activations, settings, work / "training", config.device, start)
     weights = trainer.folded()
     # One half of the held-out documents calibrates the threshold, the other is what the card reports on.
     half = len(activations.held_out) // 2

@@ -24,9 +24,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from saeray.errors import SaerayError
 from saeray.saes.activations import Activations, shuffled_batches
 
 log = logging.getLogger(__name__)
+CHECKPOINT = "checkpoint.safetensors"
 SLICE = 8192  # active latents gathered at a time: 8,192 rows of 576 float32 are 19 MB
 
 
@@ -178,13 +180,13 @@ class Trainer:
         scratch = directory / "checkpoint.tmp"
         note = {"step": str(self.step), "config": json.dumps(asdict(self.config), sort_keys=True), "key": key}
         save_file({name: tensor.contiguous() for name, tensor in state.items()}, scratch, note)
-        scratch.replace(directory / "checkpoint.safetensors")
+        scratch.replace(directory / CHECKPOINT)
 
     def restore(self, directory: Path, key: str = "") -> bool:
         """Continues from the directory's checkpoint when there is one of the same configuration and vectors."""
         from safetensors import safe_open
 
-        path = directory / "checkpoint.safetensors"
+        path = directory / CHECKPOINT
         if not path.is_file():
             return False
         with safe_open(path, framework="pt") as file:
@@ -202,6 +204,43 @@ class Trainer:
             }
         self.step = int(note["step"])
         return True
+
+    def grow(self, checkpoint: Path, sample: Tensor) -> None:
+        """Starts from a finished training's latents; the further ones start at what those leave unexplained.
+
+        sample: raw vectors [tokens, d_in], at least one for each new latent. A new latent's direction is the
+        reconstruction error of one of them, drawn in proportion to its square; Adam starts afresh.
+        """
+        state = load_file(checkpoint, device=str(self.device))
+        known, d_in = state["enc"].shape
+        if d_in != len(self.mean) or known > self.config.d_sae:
+            raise SaerayError(
+                f"{checkpoint} has {known} latents of width {d_in}; it can start an SAE of width {d_in} with at least "
+                f"as many latents, not {self.config.d_sae} of width {len(self.mean)}"
+            )
+        self.mean, self.scale = state["mean"], state["scale"]
+        self.dec_bias.copy_(state["dec_bias"])
+        self.threshold = state["threshold"]
+        for name in ("enc", "dec", "enc_bias"):
+            getattr(self, name)[:known] = state[name]
+        new = self.config.d_sae - known
+        if not new:
+            return
+        errors = torch.cat([self._error(part, known) for part in sample.split(4096)])  # type: ignore[no-untyped-call]
+        generator = torch.Generator().manual_seed(self.config.seed)
+        drawn = torch.multinomial(errors.pow(2).sum(1).cpu(), new, generator=generator)
+        direction = torch.nn.functional.normalize(errors[drawn.to(errors.device)], dim=1)
+        size = state["enc"].norm(dim=1).median()
+        self.dec[known:], self.enc[known:] = direction, direction * size
+        # A random direction passes the threshold on a tenth of all tokens; from this far below, it begins with its own.
+        self.enc_bias[known:] = -3 * float(self.threshold)
+
+    def _error(self, batch: Tensor, known: int) -> Tensor:
+        """What the first `known` latents leave of raw vectors [B, d_in], standardised."""
+        x = (batch.to(self.device).float() - self.mean) / self.scale
+        z = (x - self.dec_bias) @ self.enc[:known].T + self.enc_bias[:known]
+        error: Tensor = x - self.dec_bias - torch.where(z > self.threshold, z, 0) @ self.dec[:known]
+        return error
 
     def folded(self) -> dict[str, Tensor]:
         """Weights on raw residuals: W_enc [d_in, d_sae], b_enc, W_dec [d_sae, d_in], b_dec; standardisation folded in.
@@ -232,14 +271,21 @@ def _positions(mask: Tensor) -> Tensor:
     return torch.nonzero(mask).flatten()
 
 
-def train(activations: Activations, config: TrainConfig, directory: Path, device: str = "cpu") -> Trainer:
-    """Trains from where `directory` stands to the last step; logs L0, FVU and dead share every 50 steps."""
+def train(
+    activations: Activations, config: TrainConfig, directory: Path, device: str = "cpu", start: Path | None = None
+) -> Trainer:
+    """Trains from where `directory` stands to the last step; logs L0, FVU and dead share every 50 steps.
+
+    start: the directory of a finished training whose latents this one begins with.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     sample = torch.from_numpy(activations.train[:: max(1, len(activations.train) // 200_000)].astype(np.float32))
     trainer = Trainer(config, sample.mean(0), sample.std(0).clamp_min(1e-6), device)
     key = activations.progress.key
     if trainer.restore(directory, key):
         log.info("continuing at step %d of %d", trainer.step, config.steps)
+    elif start is not None:
+        trainer.grow(start / CHECKPOINT, sample[: max(2 * config.d_sae, 1)])
     begin, first = time.monotonic(), trainer.step
     batches = shuffled_batches(activations.train, config.batch, config.seed, trainer.step)
     with (directory / "log.jsonl").open("a") as record:
@@ -263,7 +309,7 @@ def calibrate(weights: dict[str, Tensor], vectors: npt.NDArray[np.float16], l0: 
     w_enc, b_enc = weights["W_enc"], weights["b_enc"]
     keep = math.ceil(l0 * 2)
     tops = [
-        torch.addmm(b_enc, torch.from_numpy(part.astype(np.float32)).to(w_enc.device), w_enc).topk(keep * 4).values
+        torch.addmm(b_enc, torch.from_numpy(part.astype(np.float32)).to(w_enc.device), w_enc).topk(min(keep * 4, w_enc.shape[1])).values
         for part in _slices(vectors)
     ]
     ranked = torch.cat(tops).flatten().sort(descending=True).values

@@ -9,7 +9,7 @@ import torch
 
 from saeray.errors import SaerayError
 from saeray.saes.activations import shuffled_batches
-from saeray.saes.train import TrainConfig, Trainer, calibrate, evaluate, train
+from saeray.saes.train import CHECKPOINT, TrainConfig, Trainer, calibrate, evaluate, train
 
 D_IN = 12
 
@@ -25,9 +25,9 @@ def vectors(n: int = 4096) -> np.ndarray:
 class FakeActivations:
     """Stands where collected vectors stand: two arrays."""
 
-    def __init__(self, key: str = "") -> None:
-        both = vectors(4096 + 512)
-        self.train, self.held_out = both[:4096], both[4096:]
+    def __init__(self, key: str = "", tokens: int = 4096) -> None:
+        both = vectors(tokens + 512)
+        self.train, self.held_out = both[:tokens], both[tokens:]
         self.progress = SimpleNamespace(key=key)
 
 
@@ -193,3 +193,31 @@ def test_too_little_text_is_refused_in_one_line(tmp_path: Path) -> None:
     activations = SimpleNamespace(progress=SimpleNamespace(held_out_tokens=10))
     with pytest.raises(SaerayError, match="held-out"):
         finish(TrainSAEConfig(inputs=["x"], out=str(tmp_path)), activations, {})
+
+
+def test_a_grown_sae_keeps_its_latents_and_learns_more_with_new_ones(tmp_path: Path) -> None:
+    """Width can be bought later: the known latents are as they were, and the further ones lower the error."""
+    activations = FakeActivations(tokens=32_768)
+    small = train(activations, TrainConfig(d_sae=16, k=3, batch=128, tokens=128 * 150, warmup=5), tmp_path / "small")
+    config = TrainConfig(d_sae=48, k=3, batch=128, tokens=128 * 150, warmup=5, seed=1)
+    grown = trainer_on(activations.train, d_sae=48)
+    grown.grow(tmp_path / "small" / CHECKPOINT, torch.from_numpy(activations.train[:200].astype(np.float32)))
+    for name in ("enc", "dec", "enc_bias"):
+        assert torch.equal(getattr(grown, name)[:16], getattr(small, name))
+    assert torch.equal(grown.mean, small.mean)
+    assert torch.allclose(grown.dec.norm(dim=1), torch.ones(48))
+
+    def held_out_error(trainer: Trainer) -> float:
+        weights = trainer.folded()
+        return evaluate(weights, calibrate(weights, activations.held_out, 3), activations.held_out)["fvu"]
+
+    large = train(activations, config, tmp_path / "large", start=tmp_path / "small")
+    assert held_out_error(large) < 0.8 * held_out_error(small)
+
+
+def test_a_checkpoint_of_another_width_cannot_be_grown(tmp_path: Path) -> None:
+    """One clear line, not a shape error from deep inside."""
+    activations = FakeActivations()
+    train(activations, TrainConfig(d_sae=48, k=3, batch=128, tokens=128 * 2, warmup=5), tmp_path)
+    with pytest.raises(SaerayError, match="48 latents of width 12"):
+        trainer_on(activations.train, d_sae=16).grow(tmp_path / CHECKPOINT, torch.zeros(64, D_IN))
