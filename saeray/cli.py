@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from saeray.evaluate.cli import evaluate_app
+from saeray.labels.cli import labels_app
 from saeray.terminal import (
     ChannelOption,
     JsonOption,
@@ -32,6 +34,8 @@ app = typer.Typer(
 )
 sae_app = typer.Typer(no_args_is_help=True, help="Sparse autoencoders.")
 app.add_typer(sae_app, name="sae")
+app.add_typer(labels_app, name="labels")
+app.add_typer(evaluate_app, name="evaluate")
 
 
 @app.command()
@@ -49,6 +53,7 @@ def encode(
     shard_tokens: Annotated[int | None, typer.Option(help="Estimated tokens a shard.", min=1)] = None,
     workers: Annotated[int | None, typer.Option(help="How many encoders run at once.", min=1)] = None,
     num_gpus: Annotated[float, typer.Option(help="GPUs an encoder gets; 0 is the CPU.", min=0)] = 0,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse an SAE that its self-check warns of.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Encode text into the store. The same command again goes on where it stopped; new files are added."""
@@ -72,6 +77,7 @@ def encode(
                 "shard_tokens": shard_tokens,
                 "workers": workers,
                 "num_gpus": num_gpus,
+                "strict": strict,
             },
             "encode",
         )
@@ -203,6 +209,7 @@ def train_sae(
     seed: Annotated[int, typer.Option(help="Order of documents and tokens, and first weights.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     with_decoder: Annotated[bool, typer.Option("--decoder", help="Keep the decoder in the file.")] = False,
+    weights: Annotated[str, typer.Option(help="How matrices are stored: float16 or int8.")] = "float16",
     start: Annotated[str | None, typer.Option(help="The --out of a finished run to begin with its latents.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -226,6 +233,7 @@ def train_sae(
                 "seed": seed,
                 "device": device,
                 "decoder": with_decoder,
+                "weights": weights,
                 "start": start,
             },
             "train-sae",

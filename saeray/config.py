@@ -73,6 +73,7 @@ class EncodeConfig(_Model):
     num_gpus: float = Field(default=0, ge=0)
     device: str | None = None
     threads: int | None = Field(default=None, ge=1)
+    strict: bool = False  # refuse an SAE that the self-check finds out of its band, instead of a warning
 
     @model_validator(mode="after")
     def _one_column(self) -> Self:
@@ -96,6 +97,7 @@ class TrainSAEConfig(_Model):
     seed: int = 0
     device: str = "cpu"
     decoder: bool = False
+    weights: Literal["float16", "int8"] = "float16"  # how the matrices are stored; int8 has a factor a latent
     start: str | None = None  # the --out of a finished run whose latents this one begins with
     trainer: dict[str, Any] = Field(default_factory=dict)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from saeray.errors import SaerayError, UsageError, first_line
 from saeray.readers.model import Reader, load_config, load_tokenizer
 from saeray.readers.source import ReaderSource, prepare
 from saeray.readers.template import PINNED_DATE
-from saeray.readers.tokens import DocumentTokenizer
+from saeray.readers.tokens import DocumentTokenizer, TokenizedDocument
 from saeray.saes.load import inspect_sae, load_sae, sae_digest
+from saeray.selfcheck import SelfCheck, self_check
 
 
 def source_of(config: EncoderConfig) -> ReaderSource:
@@ -34,14 +36,25 @@ def tokenizer_of(config: EncoderConfig, source: ReaderSource) -> DocumentTokeniz
     )
 
 
-def encoder_of(config: EncoderConfig, source: ReaderSource, device: str) -> Encoder:
+def encoder_of(config: EncoderConfig, source: ReaderSource, device: str, *, decoder: bool = False) -> Encoder:
     """Reader and SAE loaded on `device`. Raises SaerayError when the device is absent or the SAE does not fit."""
     check_device(device)
     dtype = getattr(torch, config.reader.dtype)
     reader = Reader(source, config.reader.layer, dtype=dtype, device=device)
-    sae = load_sae(sae_path(config.sae.path), format=config.sae.format, device=device, dtype=dtype)
+    sae = load_sae(sae_path(config.sae.path), format=config.sae.format, device=device, dtype=dtype, decoder=decoder)
     _check_fit(config, sae.d_in, reader.d_in)
     return Encoder(reader, sae, window=config.window, overlap=config.overlap)
+
+
+def self_check_of(
+    config: EncoderConfig, source: ReaderSource, device: str, documents: Sequence[TokenizedDocument]
+) -> SelfCheck | None:
+    """The encoder measured on `documents`, its SAE with the decoder where the checkpoint has one."""
+    path = sae_path(config.sae.path)
+    facts = inspect_sae(path)
+    encoder = encoder_of(config, source, device, decoder=bool(facts["decoder"]))
+    published = {"l0": facts["l0"], "fvu": (facts["metadata"] or {}).get("fvu")}
+    return self_check(encoder, documents, published, include_special=config.include_special)
 
 
 def check_device(device: str) -> None:

@@ -16,6 +16,7 @@ FORBIDDEN = {
     "store": {"torch", "ray", "transformers", "saeray.readers", "saeray.saes", "saeray.pipeline", "saeray.analysis"},
     "stats": {"torch", "ray", "saeray.store", "saeray.analysis", "saeray.readers"},
     "analysis": {"torch", "ray", "saeray.pipeline", "saeray.readers"},
+    "labels": {"ray", "saeray.pipeline", "saeray.readers", "saeray.encoder"},
     "report": {"torch", "ray", "saeray.store", "saeray.pipeline"},
 }
 

@@ -30,6 +30,7 @@ from saeray.errors import SaerayError, UsageError
 from saeray.loading import describe
 from saeray.pipeline.attempts import Attempts
 from saeray.pipeline.cluster import available_cpus, connected
+from saeray.pipeline.selfcheck import check_encoder
 from saeray.pipeline.stages import Encode, encoder_json, read, write
 from saeray.store import Dataset, Input, PlanSettings, Shard, Store, adopt_shard, list_inputs, location
 from saeray.store.commits import part_name
@@ -66,6 +67,7 @@ class EncodeResult:
     failed: dict[int, str] = field(default_factory=dict)
     missing: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
+    self_check: dict[str, Any] | None = None
 
     def summary(self) -> dict[str, Any]:
         """JSON-ready figures of the run."""
@@ -83,6 +85,7 @@ class EncodeResult:
             "tokens_per_second": round(self.tokens / self.seconds, 1) if self.seconds else None,
             "failed_shards": {str(shard): reason for shard, reason in sorted(self.failed.items())},
             "missing_shards": self.missing,
+            "self_check": self.self_check,
         }
 
 
@@ -114,12 +117,15 @@ def encode(config: EncodeConfig, on_progress: Callable[[Progress], None] | None 
             raise UsageError(f"the reader {encoder.reader.model} has no chat template, which messages need")
         if store.encoder() is not None:
             store.claim_encoder(described)
+        checked = _self_check(config, encoder, dataset, inputs, settings, own_cluster)
         dataset.sweep()
         plan = dataset.add_plan(inputs, settings)
         store.claim_encoder(described)  # after the plan: input that is refused leaves the store as it was
         if plan:
             log.info("planned %d inputs as %d shards", len(plan.inputs), len(plan.shards))
-        result = EncodeResult(config.dataset, config.store, shards=len(dataset.shards()))
+        if checked:
+            dataset.record_self_check(checked)
+        result = EncodeResult(config.dataset, config.store, shards=len(dataset.shards()), self_check=checked)
         todo = _adopt(dataset, dataset.missing(), result)
         if todo:
             where = {source.name: source.uri for source in inputs}
@@ -128,6 +134,35 @@ def encode(config: EncodeConfig, on_progress: Callable[[Progress], None] | None 
         if result.rejects:
             result.reasons = dict(Counter(dataset.rejects()["reason"].to_pylist()).most_common(MOST_REASONS))
     return result
+
+
+def _self_check(
+    config: EncodeConfig,
+    encoder: EncoderConfig,
+    dataset: Dataset,
+    inputs: list[Input],
+    settings: PlanSettings,
+    own_cluster: bool,
+) -> dict[str, Any] | None:
+    """The dataset's self-check, made now when it has none. Warns of what is out of its band; strict runs refuse it."""
+    _check_gpu(config, own_cluster)
+    found = dataset.self_check() or check_encoder(config, encoder, inputs, settings, _device(config))
+    for warning in (found or {}).get("warnings", ()):
+        if config.strict:
+            raise SaerayError(f"{warning} (a warning without --strict)")
+        log.warning("self-check: %s", warning)
+    return found
+
+
+def _device(config: EncodeConfig) -> str:
+    return config.device or ("cuda" if config.num_gpus else "cpu")
+
+
+def _check_gpu(config: EncodeConfig, own_cluster: bool) -> None:
+    if config.num_gpus and not ray.cluster_resources().get("GPU"):
+        if own_cluster:
+            raise SaerayError("a GPU was asked for and this machine has none; leave out --num-gpus")
+        log.warning("the cluster has no GPU yet; waiting for one to join")
 
 
 def _outside(store: Store, inputs: list[Input]) -> list[Input]:
@@ -226,11 +261,7 @@ def _run(
 ) -> None:
     workers = min(config.workers or _default_workers(config, own_cluster), len(todo))
     threads = config.threads or _threads(workers, own_cluster)
-    device = config.device or ("cuda" if config.num_gpus else "cpu")
-    if own_cluster and config.num_gpus and not ray.cluster_resources().get("GPU"):
-        raise SaerayError("a GPU was asked for and this machine has none; leave out --num-gpus")
-    if config.num_gpus and not ray.cluster_resources().get("GPU"):
-        log.warning("the cluster has no GPU yet; waiting for one to join")
+    device = _device(config)
     _configure_ray_data()
     encoder_text = encoder_json(encoder)
     attempts = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Attempts).remote()

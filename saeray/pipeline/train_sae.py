@@ -20,7 +20,7 @@ from saeray.loading import check_device, source_of, tokenizer_of
 from saeray.readers.model import Reader
 from saeray.saes.activations import Activations, collect
 from saeray.saes.batchtopk import BatchTopK
-from saeray.saes.sae_lens import save_sae
+from saeray.saes.sae_lens import as_stored, save_sae
 from saeray.saes.train import CHECKPOINT, TrainConfig, Trainer, calibrate, evaluate, train
 from saeray.store import list_inputs, location
 from saeray.store.rows import column_names, read_rows
@@ -81,7 +81,8 @@ def finish(config: TrainSAEConfig, activations: Activations, key: dict[str, Any]
     if start and not (start / CHECKPOINT).is_file():
         raise UsageError(f"{config.start} holds no finished training (no work/training/{CHECKPOINT})")
     trainer = train(activations, settings, work / "training", config.device, start)
-    weights = trainer.folded()
+    # Everything is measured on the weights that the file will hold.
+    weights = as_stored(trainer.folded(), getattr(torch, config.weights))
     # One half of the held-out documents calibrates the threshold, the other is what the card reports on.
     half = len(activations.held_out) // 2
     threshold = calibrate(weights, activations.held_out[:half], config.k)
@@ -178,7 +179,7 @@ def save(
     config: TrainSAEConfig,
     key: dict[str, Any],
 ) -> None:
-    """Writes the SAE in SAELens' layout, half precision."""
+    """Writes the SAE in SAELens' layout."""
     encoder = encoder_config(config.encoder)
     metadata = {
         "model_name": encoder.reader.model,
@@ -196,4 +197,4 @@ def save(
         W_dec=weights["W_dec"].cpu(),
         b_dec=weights["b_dec"].cpu(),
     )
-    save_sae(sae, config.out, dtype=torch.float16, metadata=metadata, decoder=config.decoder)
+    save_sae(sae, config.out, dtype=getattr(torch, config.weights), metadata=metadata, decoder=config.decoder)

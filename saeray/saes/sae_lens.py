@@ -25,6 +25,7 @@ from saeray.saes.topk import TopK
 from saeray.saes.weights import describe, files_of, fold_b_dec, read_header, read_json, read_tensors, take
 
 CONFIG, WEIGHTS, PRESENCE = "cfg.json", "sae_weights.safetensors", "presence.safetensors"
+SCALE = "_scale"  # of a matrix in 8-bit rows: float32 [d_sae], one factor a latent
 SCALER = "activation_scaler.json"  # SAELens training checkpoints keep the scale of expected_average_only_in here
 
 # The SAELens configuration layout written; a file without a version is read by SAELens as older than 6.
@@ -156,7 +157,7 @@ def load(path: Path, *, dtype: torch.dtype, decoder: bool) -> SAE:
     if config["decoder_norm"] or decoder:
         wanted |= {"W_dec", "scaling_factor"}
     weights = here / WEIGHTS
-    tensors = read_tensors(weights, wanted)
+    tensors = dequantized(weights, read_tensors(weights, wanted | {"W_enc" + SCALE, "W_dec" + SCALE}))
     if decoder and not {"W_dec", "b_dec"} <= tensors.keys():
         raise SaerayError(
             f"{weights} holds no decoder: load it with decoder=False, or get the SAE with W_dec and b_dec"
@@ -173,6 +174,33 @@ def load(path: Path, *, dtype: torch.dtype, decoder: bool) -> SAE:
         presence = read_tensors(here / PRESENCE, {"presence"})
         sae.presence = take(here / PRESENCE, presence, "presence", (d_sae,)).float()
     return sae
+
+
+def dequantized(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Matrices stored as int8 with a factor a latent, as float32; the rest as they are."""
+    found = {name: value for name, value in tensors.items() if not name.endswith(SCALE)}
+    for name, axis in (("W_enc", 0), ("W_dec", 1)):
+        if name in found and found[name].dtype == torch.int8:
+            d_sae = found[name].shape[1 - axis]
+            factor = take(path, tensors, name + SCALE, (d_sae,))
+            found[name] = found[name].float() * factor.unsqueeze(axis)
+    return found
+
+
+def quantized(name: str, matrix: Tensor) -> dict[str, Tensor]:
+    """A matrix as int8 and a float32 factor a latent: 127 steps to the largest weight of each latent's vector."""
+    axis = 0 if name == "W_enc" else 1
+    factor = matrix.float().abs().amax(dim=axis).clamp(min=1e-12) / 127
+    return {name: (matrix.float() / factor.unsqueeze(axis)).round().to(torch.int8), name + SCALE: factor}
+
+
+def as_stored(weights: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """W_enc and W_dec of `weights` as they will be read back from a file in `dtype`, float32; the rest as it is."""
+    found = dict(weights)
+    for name in ("W_enc", "W_dec"):
+        tensors = quantized(name, weights[name]) if dtype == torch.int8 else {name: weights[name].to(dtype)}
+        found |= {name: dequantized(Path(), tensors)[name].float()}
+    return found
 
 
 def build(path: Path, config: dict[str, Any], tensors: dict[str, Tensor], *, dtype: torch.dtype, decoder: bool) -> SAE:
@@ -253,7 +281,8 @@ def save_sae(
 ) -> None:
     """Write `sae` as a SAELens directory: cfg.json, sae_weights.safetensors, and presence.safetensors when it has any.
 
-    Matrices are stored in `dtype`; biases and thresholds in float32, which costs nothing beside them. A BatchTopK is
+    Matrices are stored in `dtype` (int8: with a factor a latent, which SAELens does not read); biases and thresholds in
+    float32, which costs nothing beside them. A BatchTopK is
     written as the jumprelu that it is at inference. b_dec is already part of the encoder's bias, hence
     apply_b_dec_to_input false. `metadata` (model_name, hook_name, l0, ...) must be JSON. Without the decoder the
     directory is half the size and saeray reads it, but SAELens, which insists on W_dec and b_dec, does not. Each file
@@ -261,11 +290,12 @@ def save_sae(
     """
     if decoder and (sae.W_dec is None or sae.b_dec is None):
         raise SaerayError(f"{path}: this SAE was loaded without its decoder: load it with decoder=True to save it so")
-    tensors = {"W_enc": sae.W_enc.to(dtype), **vectors(sae)}
-    if decoder:
-        tensors |= {"W_dec": cast(Tensor, sae.W_dec).to(dtype), "b_dec": cast(Tensor, sae.b_dec).float()}
+    matrices = {"W_enc": sae.W_enc} | ({"W_dec": cast(Tensor, sae.W_dec)} if decoder else {})
+    tensors = vectors(sae) | ({"b_dec": cast(Tensor, sae.b_dec).float()} if decoder else {})
+    for name, matrix in matrices.items():
+        tensors |= quantized(name, matrix) if dtype == torch.int8 else {name: matrix.to(dtype)}
     for name, value in tensors.items():
-        if name != "threshold" and not bool(torch.isfinite(value).all()):
+        if name != "threshold" and value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise SaerayError(f"{path}: {name} does not fit {dtype}: save in float32 or bfloat16")
     named = {"relu": "standard", "batchtopk": "jumprelu"}.get(sae.architecture, sae.architecture)
     config = {

@@ -307,9 +307,9 @@ def train(
 def calibrate(weights: dict[str, Tensor], vectors: npt.NDArray[np.float16], l0: float) -> float:
     """The threshold at which `l0` latents a token are active on held-out vectors [tokens, d_in]."""
     w_enc, b_enc = weights["W_enc"], weights["b_enc"]
-    keep = math.ceil(l0 * 2)
+    keep = min(math.ceil(l0 * 8), w_enc.shape[1])  # of each token: more than are ever above the threshold
     tops = [
-        torch.addmm(b_enc, torch.from_numpy(part.astype(np.float32)).to(w_enc.device), w_enc).topk(min(keep * 4, w_enc.shape[1])).values
+        torch.addmm(b_enc, torch.from_numpy(part.astype(np.float32)).to(w_enc.device), w_enc).topk(keep).values
         for part in _slices(vectors)
     ]
     ranked = torch.cat(tops).flatten().sort(descending=True).values

@@ -55,7 +55,7 @@ def read_tensors(path: Path, wanted: set[str]) -> dict[str, Tensor]:
 
 def read_header(path: Path) -> dict[str, tuple[list[int], str]]:
     """Tensor name to (shape, dtype) of a safetensors file; no tensor is read."""
-    names = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+    names = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I8": "int8"}
     try:
         with safe_open(path, framework="pt") as file:
             slices = {name: file.get_slice(name) for name in sorted(file.keys())}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 # Small files of object storage are fetched this many at a time: one takes 5 to 50 ms, and they are independent.
 FETCH_THREADS = 16
+SELF_CHECK = "selfcheck.json"
 NUMBERED = re.compile(r"(\d{5,})\.json")
 
 
@@ -175,6 +177,18 @@ class Dataset:
     def verify(self) -> VerifyReport:
         """Recounts and digests everything that is committed."""
         return verify_dataset(self)
+
+    # What was measured of the encoder on this dataset's own text
+
+    def self_check(self) -> dict[str, Any] | None:
+        """The figures that `record_self_check` kept, or None."""
+        data = (self.root / SELF_CHECK).read_if_there()
+        found: dict[str, Any] | None = None if data is None else json.loads(data)
+        return found
+
+    def record_self_check(self, figures: dict[str, Any]) -> None:
+        """Keeps the figures; those of the first run stay."""
+        (self.root / SELF_CHECK).create((json.dumps(figures, indent=2, allow_nan=False) + "\n").encode())
 
     # Upkeep
 

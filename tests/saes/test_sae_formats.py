@@ -18,6 +18,7 @@ from saeray.saes import detect_format, inspect_sae, load_sae, sae_digest, save_s
 from saeray.saes.batchtopk import BatchTopK
 from saeray.saes.gated import Gated
 from saeray.saes.relu import ReLU
+from saeray.saes.sae_lens import as_stored
 from saeray.saes.topk import TopK
 
 torch.set_num_threads(1)
@@ -435,3 +436,21 @@ def test_formats_are_detected(tmp_path):
     assert detect_format(str(tmp_path / "x.pth")) == "goodfire"
     np.savez(tmp_path / "params.npz", W_enc=P["W_enc"])
     assert detect_format(str(tmp_path / "params.npz")) == "gemma_scope"
+
+
+@pytest.mark.parametrize("decoder", [True, False])
+def test_eight_bit_rows_come_back_within_half_a_step(tmp_path, decoder):
+    """A quarter of float32's size: each weight within half of 1/127 of its latent's largest, the rest exact."""
+    sae = BatchTopK(*WEIGHTS, torch.tensor(1.003), **DECODER)
+    save_sae(sae, str(tmp_path), dtype=torch.int8, metadata={}, decoder=decoder)
+    loaded = load_sae(str(tmp_path), decoder=decoder)
+    step = sae.W_enc.abs().amax(dim=0) / 127
+    assert ((loaded.W_enc - sae.W_enc).abs() <= 0.5001 * step).all()
+    assert not torch.equal(loaded.W_enc, sae.W_enc)
+    assert torch.equal(loaded.b_enc, sae.b_enc)
+    if decoder:
+        step = sae.W_dec.abs().amax(dim=1, keepdim=True) / 127
+        assert ((loaded.W_dec - sae.W_dec).abs() <= 0.5001 * step).all()
+    assert inspect_sae(str(tmp_path))["dtype"] == "int8"
+    stored = as_stored({"W_enc": sae.W_enc, "W_dec": sae.W_dec}, torch.int8)
+    assert torch.equal(stored["W_enc"], loaded.W_enc)
