@@ -2,6 +2,7 @@
 
 freq_target - max over others, a p-value and an interval for every latent that passes a support filter blind to the
 sides, Benjamini-Hochberg over all of them before any cut by size, and beside each difference the same at equal length.
+Latents that mean the same (near-same label, or present in the same documents) are one finding.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 
 from saeray.analysis.evidence import Evidence, collect
 from saeray.analysis.sides import Side, open_sides, provenance
+from saeray.labels.groups import LatentGroup, groups_of_side
+from saeray.labels.meanings import Meanings
 from saeray.report.diff import page as diff_page
 from saeray.stats.frequency import COLUMNS, Frequencies, grouped, values
 from saeray.stats.intervals import newcombe
@@ -32,18 +35,18 @@ NOTICEABLE = 0.55
 
 @dataclass(frozen=True)
 class DiffResult:
-    """`rows`: one row a tested latent, largest difference first. `more`, `less`: findings, strongest first.
+    """`rows`: one row a tested latent, largest difference first. `more`, `less`: findings, strongest first, each a
+    group of latents led by its strongest.
 
-    `less` (more in the other side) is empty against several. `passing`: how many of each there are before the cut
-    to `top`. `evidence` holds the shown findings.
+    `less` (more in the other side) is empty against several. `passing`: how many latents of each there are before the
+    cut to `top`. `evidence` holds the shown findings' leading latents.
     """
 
     rows: pa.Table
-    more: tuple[int, ...]
-    less: tuple[int, ...]
+    more: tuple[LatentGroup, ...]
+    less: tuple[LatentGroup, ...]
     passing: tuple[int, int]
     evidence: Mapping[int, Evidence]
-    labels: Mapping[int, str]
     sides: Sequence[Mapping[str, Any]]
     length: Mapping[str, Any]
     parameters: Mapping[str, Any]
@@ -56,7 +59,8 @@ class DiffResult:
             "target": dict(self.sides[0]),
             "others": [dict(side) for side in self.sides[1:]],
             "tested": self.rows.num_rows,
-            "findings": dict(zip(("more_in_target", "more_in_other"), self.passing, strict=True)),
+            "latents": dict(zip(("more_in_target", "more_in_other"), self.passing, strict=True)),
+            "findings": {"more_in_target": len(self.more), "more_in_other": len(self.less)},
             "top": {"more_in_target": self._top(self.more), "more_in_other": self._top(self.less)},
             "length": dict(self.length),
             "parameters": dict(self.parameters),
@@ -77,13 +81,16 @@ class DiffResult:
         """The report, one HTML page."""
         return diff_page(self)
 
-    def _top(self, latents: Sequence[int], limit: int = 10) -> list[dict[str, Any]]:
+    def _top(self, groups: Sequence[LatentGroup], limit: int = 10) -> list[dict[str, Any]]:
         names = ["latent", "difference", "lower", "upper", "q", "frequency_target", "frequency_other"]
-        names += ["difference_at_equal_length", "label"]
+        names += ["difference_at_equal_length", "separable_from_length", "label"]
         top = []
-        for row in map(self.row, latents[:limit]):
-            peaks = self.evidence[row["latent"]].peak_tokens if row["latent"] in self.evidence else ()
-            top.append({name: row[name] for name in names} | {"peak_tokens": [token for token, _ in peaks]})
+        for group in groups[:limit]:
+            latent = group.latents[0]
+            row = self.row(latent)
+            peaks = self.evidence[latent].peak_tokens if latent in self.evidence else ()
+            found = {name: row[name] for name in names} | {"peak_tokens": [token for token, _ in peaks]}
+            top.append(found | {"alike": len(group.latents) - 1 or None})
         return top
 
 
@@ -97,22 +104,22 @@ def diff(
     keep: float = 0.03,
     top: int = 200,
     q: float = 0.05,
-    labels: Mapping[int, str] | None = None,
+    meanings: Meanings | None = None,
 ) -> DiffResult:
     """Compare the documents that `target` selects with those of each of `others` (selectors, or "rest").
 
     A finding has q-value <= `q` and a difference beyond `keep`; the `top` strongest of each direction are kept.
     `min_support` documents must have the latent and as many must lack it, all sides pooled; by default no latent that
-    could pass `keep` is left out. Raises UsageError for an empty selection, several channels or sides that share
-    documents.
+    could pass `keep` is left out. `meanings`: the labels, those of the store by default. Raises UsageError for an empty
+    selection, several channels or sides that share documents.
     """
     sides = open_sides(store, target, others, channel)
     parameters = {"channel": channel, "min_support": min_support, "keep": keep, "top": top, "q": q}
-    return compare(sides, provenance(store), parameters, labels or {})
+    return compare(sides, provenance(store), parameters, Meanings.of(store) if meanings is None else meanings)
 
 
 def compare(
-    sides: Sequence[Side], made_with: Mapping[str, Any], parameters: Mapping[str, Any], labels: Mapping[int, str]
+    sides: Sequence[Side], made_with: Mapping[str, Any], parameters: Mapping[str, Any], meanings: Meanings
 ) -> DiffResult:
     """The diff of opened sides, target first."""
     pooled = np.concatenate([side.lengths for side in sides])
@@ -126,8 +133,8 @@ def compare(
         min_support = max(5, ceil(parameters["keep"] * min(side.n_documents for side in sides)))
     tested = np.flatnonzero(supported(sum(t.documents for t in totals), len(pooled), min_support))
     level = standardise(strata)
-    columns = _columns(totals, level, tested, [side.name for side in sides])
-    columns["label"] = pa.array([labels.get(int(latent)) for latent in tested], pa.string())
+    columns = _columns(totals, level, tested, [side.name for side in sides], parameters["keep"])
+    columns["label"] = pa.array([meanings.labels.get(int(latent)) for latent in tested], pa.string())
     # 0.33 - 0.30 is 0.030000000000000027 in double precision, which is not more than 0.03 and no stronger than 0.13 -
     # 0.10.
     difference, passes = np.round(columns["difference"], 12), columns["q"] <= parameters["q"]
@@ -138,21 +145,44 @@ def compare(
     less = tested[up[passes[up] & (difference[up] < -parameters["keep"])]][: None if len(sides) == 2 else 0]
     passing = len(more), len(less)
     more, less = more[: parameters["top"]], less[: parameters["top"]]
-    columns["finding"] = np.isin(tested, np.concatenate([more, less]))
-    evidence = collect(sides[0], more[:SHOWN])
+    stronger = dict(zip(tested.tolist(), np.abs(difference).tolist(), strict=True))
+    groups_more, groups_less = (
+        _groups(side, [int(latent) for latent in found], stronger, meanings)
+        for side, found in ((sides[0], more), (sides[1], less))
+    )
+    leader = {latent: group.latents[0] for group in (*groups_more, *groups_less) for latent in group.latents}
+    columns["finding"] = pa.array([leader.get(int(latent)) for latent in tested], pa.uint32())
+    evidence = collect(sides[0], [group.latents[0] for group in groups_more[:SHOWN]])
     if len(sides) == 2:
-        evidence |= collect(sides[1], less[:SHOWN])
+        evidence |= collect(sides[1], [group.latents[0] for group in groups_less[:SHOWN]])
     return DiffResult(
         rows=pa.table(columns).take(down),
-        more=tuple(int(latent) for latent in more),
-        less=tuple(int(latent) for latent in less),
+        more=groups_more,
+        less=groups_less,
         passing=passing,
         evidence=evidence,
-        labels=labels,
         sides=[side.facts() for side in sides],
         length=_length(sides, level, inner),
-        parameters={**parameters, "min_support": min_support},
+        parameters={**parameters, "min_support": min_support, "near_label": meanings.near},
         made_with=made_with,
+    )
+
+
+def _groups(
+    side: Side, latents: Sequence[int], stronger: Mapping[int, float], meanings: Meanings
+) -> tuple[LatentGroup, ...]:
+    """Latents with one meaning as one group, led by the one that differs most."""
+    if not latents:
+        return ()
+    return tuple(
+        groups_of_side(
+            side,
+            latents,
+            labels=meanings.labels,
+            embeddings=meanings.embeddings(latents),
+            near=meanings.near or 1.0,
+            weight=[stronger[latent] for latent in latents],
+        )
     )
 
 
@@ -164,7 +194,7 @@ def _by_length(side: Side, inner: NDArray[np.int64], d_sae: int) -> list[Frequen
 
 
 def _columns(
-    totals: Sequence[Frequencies], level: Standardised, tested: NDArray[np.int64], names: Sequence[str]
+    totals: Sequence[Frequencies], level: Standardised, tested: NDArray[np.int64], names: Sequence[str], keep: float
 ) -> dict[str, Any]:
     """The columns of `rows`, in the order of `tested`. `other`: the other side with the highest frequency;
     `documents`: the documents with the latent on each side, target first."""
@@ -183,9 +213,11 @@ def _columns(
         lower, upper = np.min([low for low, _ in limits], axis=0), np.full(len(tested), np.nan)
         p = intersection_union([fisher_midp(counts[0], n[0], counts[i], n[i], "greater") for i in range(1, len(n))])
     at_length = level.rates[:, tested]
+    at_level = at_length[0] - at_length[1:].max(axis=0)
+    difference = rates[0] - np.array(rates[1:])[highest, pick]
     return {
         "latent": tested.astype(np.uint32),
-        "difference": rates[0] - np.array(rates[1:])[highest, pick],
+        "difference": difference,
         "lower": lower,
         "upper": pa.array(upper, from_pandas=True),
         "p": p,
@@ -194,7 +226,8 @@ def _columns(
         "frequency_other": np.array(rates[1:])[highest, pick],
         "other": pa.array([names[1 + i] for i in highest], pa.string()),
         "documents": pa.array(np.array(counts).T.tolist(), pa.list_(pa.int64())),
-        "difference_at_equal_length": pa.array(at_length[0] - at_length[1:].max(axis=0), from_pandas=True),
+        "difference_at_equal_length": pa.array(at_level, from_pandas=True),
+        "separable_from_length": np.sign(difference) * np.nan_to_num(at_level) > keep,
         "mean_max_target": target.mean_max[tested],
         "mean_max_other": np.array([t.mean_max[tested] for t in others])[highest, pick],
     }

@@ -19,6 +19,7 @@ from saeray.analysis.sides import open_side
 from saeray.errors import UsageError
 from saeray.labels.embedding import Embedder, label_embeddings
 from saeray.labels.groups import JACCARD, MIN_SUPPORT, NEAR, LatentGroup, groups_of_side, near_level
+from saeray.labels.meanings import named
 from saeray.labels.score import SAMPLE, Embeds, score_labels, with_scores
 from saeray.labels.store import LabelStore
 from saeray.store import Store, location
@@ -142,11 +143,3 @@ def of_latent(store: Store, latent: int, source: str | None = None) -> list[dict
     table = labels.table(source)
     rows: list[dict[str, Any]] = table.filter(pc.equal(table.column("latent"), latent)).to_pylist()
     return [row | {"evidence": json.loads(row["evidence"]) if row["evidence"] else None} for row in rows]
-
-
-def named(labels: LabelStore, sources: Sequence[str] = ()) -> dict[int, str]:
-    """The best label of each latent, but for those that say no more than that the latent is unclear."""
-    table = labels.table()
-    rows = zip(*(table.column(name).to_pylist() for name in ("latent", "text", "kind")), strict=True)
-    unclear = {(latent, text) for latent, text, kind in rows if kind == "unclear"}
-    return {latent: text for latent, text in labels.best(sources).items() if (latent, text) not in unclear}

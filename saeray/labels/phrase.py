@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from saeray.labels.surface import SurfaceTest
-from saeray.labels.words import MARKS, grouped, named, printable, quoted, stem
+from saeray.labels.words import MARKS, grouped, named, quoted, stem
 
 #: Active proposing documents below which there is no label, and below which a label is only what was seen.
 FEWEST, SUPPORT = 4, 8
+#: Active documents for a claim about documents that nothing at the peak supports.
+ENOUGH = 16
 #: Bonus for what holds at every peak, in points of balanced accuracy.
 AT_PEAK = 0.25
 #: The same for terms that stand near the peak: what they have in common is for the reader to find.
@@ -126,11 +128,13 @@ def name(seen: Seen) -> Named | None:
 
 
 def _around(seen: Seen, words: list[tuple[str, float]]) -> Named | None:
-    """What the peaks share when their words differ: a part of the word, or the word before or after; None if nothing."""
-    if seen.tokens and seen.inside_word >= 0.5 and (piece := seen.tokens[0])[1] >= COVERED and piece[0].isalnum():
-        holders = [w for w, _, _ in seen.words if piece[0] in w][:3]
-        if len(holders) > 1:
-            return Named(f"words with ‘{printable(piece[0])}’: {quoted(holders)}", "word", _words_test(holders))
+    """What the peaks share when their words differ: a part of the word or a neighbour of it; None if nothing."""
+    known = {w for w, _, _ in seen.words}
+    pieces = [(t, share) for t, share in seen.tokens if share >= 0.12 and t.isalnum() and t not in known][:3]
+    if sum(share for _, share in pieces) >= COVERED:
+        holders = [w for w, _, _ in seen.words if any(t in w for t, _ in pieces)][:3]
+        shown = f"word part {quoted([t for t, _ in pieces])}" + (f" as in {quoted(holders)}" if holders else "")
+        return Named(shown, "word", _words_test(holders) if holders else {"kind": "none"})
     for listed, where in ((seen.before, "after"), (seen.after, "before")):
         if listed and listed[0][1] >= 0.5:
             shown = f"the word {where} {named(listed[0][0])}"
@@ -142,7 +146,10 @@ def _around(seen: Seen, words: list[tuple[str, float]]) -> Named | None:
 def best_form(seen: Seen) -> Held | None:
     """The surface test that explains the latent best: by balanced accuracy and by holding at the peak."""
     able = [
-        h for h in seen.held if (h.at_peak and h.ba >= 0.52) or (h.sure > 0.55 and h.ba >= 0.65 and not h.test.spot)
+        h
+        for h in seen.held
+        if (h.at_peak and h.ba >= 0.52)
+        or (seen.n_active >= ENOUGH and h.sure > 0.55 and h.ba >= 0.65 and not h.test.spot)
     ]
     return max(able, key=form_score, default=None)
 
@@ -233,8 +240,8 @@ def _form(seen: Seen, form: Held, words: list[tuple[str, float]], coverage: floa
         ]
         best = max(others, key=lambda h: h.spot - h.base, default=None)
         where = f" {best.test.setting}" if best and best.test.setting != form.test.setting else ""
-    if coverage >= 0.4 and words and ":" not in label:
-        common = [w for w, share in words if share >= 0.12][:3]
+    if (coverage >= 0.4 or form.test.name == "number") and ":" not in label:
+        common = [w for w, share in words if share >= 0.12][:3] or [w for w, share in seen.tokens if share >= 0.3]
         label = f"{label}{where}: {quoted(common)}" if common else label + where
     elif kind == "topic":
         label = f"{label.split(':')[0]}: {', '.join(chosen_terms(seen.terms)[:4])}"

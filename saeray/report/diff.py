@@ -11,6 +11,7 @@ from saeray.report.text import name, visible
 
 if TYPE_CHECKING:
     from saeray.analysis.diff import DiffResult
+    from saeray.labels.groups import LatentGroup
 
 
 def page(result: DiffResult) -> str:
@@ -37,31 +38,33 @@ def _lede(result: DiffResult) -> str:
     keep, q = result.parameters["keep"], result.parameters["q"]
     target, *others = (f"{side['documents']:,}" for side in result.sides)
     found, tested = sum(result.passing), result.rows.num_rows
+    meanings = len(result.more) + len(result.less)
     words = f"{found:,} of {tested:,} tested latents differ" if found else f"None of {tested:,} tested latents differs"
     text = (
         f"{target} documents against {' and '.join(others)}. {words} by more than {100 * keep:g} points at a "
         f"false-discovery rate of {q:g}."
     )
+    if meanings < min(found, 2 * result.parameters["top"]):
+        text += f" Those that mean the same are one finding: {meanings:,} findings."
     if tested and not found:
         row = max(result.rows.to_pylist(), key=lambda row: abs(row["difference"]))
         text += f" The largest difference is {points(row['difference'])} points, with q = {row['q']:.2g}."
     return text
 
 
-def _direction(result: DiffResult, latents: Sequence[int], sign: int, heading: str) -> Iterator[str]:
-    rows = [result.row(latent) for latent in latents if latent in result.evidence]
-    if not rows:
+def _direction(result: DiffResult, groups: Sequence[LatentGroup], sign: int, heading: str) -> Iterator[str]:
+    shown = [(result.row(group.latents[0]), group) for group in groups if group.latents[0] in result.evidence]
+    if not shown:
         return
-    passing = result.passing[0 if sign > 0 else 1]
-    count = "1 latent" if passing == 1 else f"{passing:,} latents"
-    first = f"; the strongest {len(rows)}" if len(rows) < passing else ""
+    count = "1 finding" if len(groups) == 1 else f"{len(groups):,} findings"
+    first = f"; the strongest {len(shown)}" if len(shown) < len(groups) else ""
     # One scale for all, so that bars compare down the page.
-    scale = max(sign * edge for row in rows for edge in _interval(row))
-    cards = (_finding(row, result, sign, scale) for row in rows)
+    scale = max(sign * edge for row, _ in shown for edge in _interval(row))
+    cards = (_finding(row, group, result, sign, scale) for row, group in shown)
     yield section(heading, f'<p class="soft">{count}{first}.</p>', *cards)
 
 
-def _finding(row: Mapping[str, Any], result: DiffResult, sign: int, scale: float) -> str:
+def _finding(row: Mapping[str, Any], group: LatentGroup, result: DiffResult, sign: int, scale: float) -> str:
     several = len(result.sides) > 2
     short = _short([side["name"] for side in result.sides])
     low, high = sorted(max(0.0, sign * edge / scale) for edge in _interval(row))
@@ -74,7 +77,7 @@ def _finding(row: Mapping[str, Any], result: DiffResult, sign: int, scale: float
     bound = f"at least {points(lower)}" if several else f"95% interval {points(lower)} to {points(upper)}"
     level = row["difference_at_equal_length"]
     equal = "no common lengths" if level is None else f"at equal length {points(level)}"
-    if level is None or sign * level <= result.parameters["keep"]:
+    if not row["separable_from_length"]:
         equal += ", not separable from length"
     return card(
         row,
@@ -82,7 +85,18 @@ def _finding(row: Mapping[str, Any], result: DiffResult, sign: int, scale: float
         f'<span class="{"t" if sign > 0 else "o"}">{points(row["difference"])}</span> <small>points</small>',
         f'<div class="bars">{"".join(bars)}</div>',
         f'<p class="soft">{bound} · {equal} · q {tiny(row["q"])}</p>',
+        _alike(group, result),
     )
+
+
+def _alike(group: LatentGroup, result: DiffResult) -> str:
+    """The further latents of a finding, with their differences and why they count as the same."""
+    if len(group.latents) == 1:
+        return ""
+    others = (result.row(latent) for latent in group.latents[1:])
+    said = "; ".join(f"{row['latent']} {name(row['label'] or '')} {points(row['difference'])}" for row in others)
+    count = "1 latent" if len(group.latents) == 2 else f"{len(group.latents) - 1:,} latents"
+    return f"<details><summary>and {count} like it ({visible(group.why)})</summary><p>{said}</p></details>"
 
 
 def _interval(row: Mapping[str, Any]) -> tuple[float, float]:
@@ -99,7 +113,7 @@ def _short(names: Sequence[str]) -> dict[str, str]:
 
 
 def _all(result: DiffResult) -> Iterator[str]:
-    rows = [result.row(latent) for latent in (*result.more, *result.less)]
+    rows = [row for row, _ in _rows(result)]
     cells = (
         [
             f"{row['latent']} {name(row['label'] or '')}",
@@ -115,7 +129,12 @@ def _all(result: DiffResult) -> Iterator[str]:
     )
     if rows:
         head = ["latent", "points", "lower", "upper", "at equal length", "target", "other", "q"]
-        yield f"<details><summary>All {len(rows):,} findings as a table</summary>{table(head, cells)}</details>"
+        yield f"<details><summary>All {len(rows):,} latents as a table</summary>{table(head, cells)}</details>"
+
+
+def _rows(result: DiffResult) -> list[tuple[dict[str, Any], LatentGroup]]:
+    """The rows of all findings' latents, each with its group."""
+    return [(result.row(latent), group) for group in (*result.more, *result.less) for latent in group.latents]
 
 
 def _lines(result: DiffResult) -> Iterator[tuple[str, str]]:
@@ -126,6 +145,9 @@ def _lines(result: DiffResult) -> Iterator[tuple[str, str]]:
         )
         yield "other" if i else "target", f"{side['name']}: {size}; {read_from(side)}"
     yield "findings", f"q ≤ {used['q']:g}, more than {100 * used['keep']:g} points, at most {used['top']} a direction"
+    alike = "latents with one label or in the same documents are one finding"
+    near = "" if used["near_label"] is None else f"; labels count as one from a cosine of {used['near_label']:g}"
+    yield "grouped", alike + near
     yield "tested", f"latents present in at least {used['min_support']:,} of all documents and absent from as many"
     classes, share = len(length["stratum_edges"]) + 1, length["share_in_common_strata"]
     yield "equal length", f"{classes} classes of length; {share:.0%} of documents are in those that every side has"
@@ -149,5 +171,10 @@ def _caveats(result: DiffResult) -> Iterator[str]:
         "Examples are the strongest activations, not typical ones. Peak tokens are where a latent is strongest: "
         "evidence, not a meaning."
     )
-    if not result.labels:
+    if any(row["label"] for row, _ in _rows(result)):
+        yield (
+            "Labels say what a latent was found to stand for elsewhere, most without a person or an LLM looking; the "
+            "sentences are what counts."
+        )
+    else:
         yield "There are no labels yet: what a latent stands for is for you to judge from its sentences."

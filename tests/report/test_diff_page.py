@@ -8,6 +8,7 @@ import pytest
 from saeray.analysis.diff import DiffResult
 from saeray.analysis.evidence import Evidence, Example
 from saeray.analysis.excerpt import Excerpt
+from saeray.labels.groups import LatentGroup
 
 ROWS = {
     "latent": pa.array([7, 3, 9], pa.uint32()),
@@ -21,6 +22,7 @@ ROWS = {
     "other": ["d:model=B", "d:model=B", "d:model=B"],
     "documents": [[75, 50], [50, 49], [0, 12]],
     "difference_at_equal_length": pa.array([0.01, None, None], pa.float64()),
+    "separable_from_length": [False, False, False],
     "label": ["tables", None, None],
 }
 
@@ -38,16 +40,15 @@ def result(several: bool = False, found: bool = True) -> DiffResult:
     example = Example("x", 3.0, Excerpt("Here is a", " table", " of <b>things</b>."))
     return DiffResult(
         rows=pa.table(rows),
-        more=(7,) if found else (),
-        less=(9,) if found and not several else (),
+        more=(LatentGroup("tables", (7, 3), "same documents"),) if found else (),
+        less=(LatentGroup("latent 9", (9,), ""),) if found and not several else (),
         passing=((300, 0 if several else 1) if found else (0, 0)),
         evidence={7: Evidence((example,), (("table", 0.9), ("rare", 0.001))), 9: Evidence()},
-        labels={7: "tables"},
         sides=[side(name) for name in names],
         length={"differs": ["d:model=A is longer than d:model=B"], "stratum_edges": [3, 5],
                 "share_in_common_strata": 0.8,
                 "probability_target_longer": [0.7]},
-        parameters={"q": 0.05, "keep": 0.03, "top": 200, "min_support": 5, "channel": None},
+        parameters={"q": 0.05, "keep": 0.03, "top": 200, "min_support": 5, "channel": None, "near_label": None},
         made_with={"saeray": "0.1", "store": "s3://b/s", "fingerprint": "f" * 64, "d_sae": 16384},
     )  # fmt: skip
 
@@ -69,7 +70,8 @@ def test_every_finding_has_its_numbers_and_its_sentence(several):
     assert ("at least +20.0" in text) is several
     assert ("95% interval +20.0 to +30.0" in text) is not several
     assert ("−12.5" in text) is not several, "more in the other side is shown against one alone"
-    assert "300 latents; the strongest 1." in text
+    assert "1 finding." in text
+    assert "and 1 latent like it (same documents)3 +1.0" in text
     assert "longer than" in text
     for source in ("s3://b/s", "f" * 64, "plans 0, 1, commits 0-4", "at most 200 a direction"):
         assert source in text
@@ -79,7 +81,9 @@ def test_a_difference_that_stays_at_equal_length_is_not_called_length():
     other_way = result()
     level = pa.array([0.2, None, -0.1], pa.float64())
     at = other_way.rows.schema.get_field_index("difference_at_equal_length")
-    object.__setattr__(other_way, "rows", other_way.rows.set_column(at, "difference_at_equal_length", level))
+    rows = other_way.rows.set_column(at, "difference_at_equal_length", level)
+    at = rows.schema.get_field_index("separable_from_length")
+    object.__setattr__(other_way, "rows", rows.set_column(at, "separable_from_length", pa.array([True, False, True])))
     text = words(other_way.page())
     assert "at equal length −10.0 · q" in text
     assert "separable" not in text
