@@ -28,8 +28,8 @@ DOCUMENTS = 20_000
 #: Peaks looked at a latent: this many of the strongest documents and as many spread over the middling ones.
 STRONGEST, MIDDLING = 24, 24
 #: A document counts as active for a label from this share of the mean maximum of the HIGHEST strongest. Below it a
-#: latent is present for reasons that no label names: read by hand, peaks at 0.15 of the strongest were on other words in
-#: most of 45 latents, at 0.5 seldom (JumpReLU latents flicker near their threshold).
+#: latent is present for reasons that no label names: read by hand, peaks at 0.15 of the strongest were on other words
+#: in most of 45 latents, at 0.5 seldom (JumpReLU latents flicker near their threshold).
 ACTIVE_FROM, HIGHEST = 0.4, 12
 #: Groups of equally many documents by length, within which active and silent documents are compared.
 STRATA = 5

@@ -18,7 +18,7 @@ MANNER: dict[str, tuple[str, str, str]] = {
     "be_have": (
         "forms of be, have and do",
         "",
-        "is are was were be been being am has have had having do does did isn't aren't wasn't weren't it's that's there's",
+        "is are was were be been being am has have had having do does did isn't aren't wasn't weren't it's that's",
     ),
     "conjunctions": ("conjunctions: and, or, but", "", "and or but nor so yet because although while whereas if"),
     "pronouns": (
