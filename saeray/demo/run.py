@@ -16,9 +16,11 @@ from typing import Any
 
 from saeray.analysis.diff import diff
 from saeray.analysis.write import write
-from saeray.config import EncodeConfig
+from saeray.config import EncodeConfig, encoder_config
 from saeray.errors import SaerayError
+from saeray.loading import sae_path
 from saeray.pipeline.encode import Progress, encode
+from saeray.saes.load import sae_digest
 from saeray.store import Store
 
 DATASET = "demo"
@@ -44,6 +46,7 @@ def run_demo(out: Path, on_progress: Callable[[Progress], None] | None, say: Cal
         id_column="doc_id",
         shard_tokens=10_000,
     )
+    _make_room(config, say)
     result = encode(config, on_progress)
     if result.missing:
         raise SaerayError(f"{result.missing} shards failed: {next(iter(result.failed.values()), 'unknown')}")
@@ -61,3 +64,11 @@ def run_demo(out: Path, on_progress: Callable[[Progress], None] | None, say: Cal
             }
         )
     return {"encoded": result.summary(), "reports": reports}
+
+
+def _make_room(config: EncodeConfig, say: Callable[[str], None]) -> None:
+    """Removes the demo's own store when an earlier saeray made it with another SAE: it is made again in a minute."""
+    there = Store.open(config.store, create=True).encoder()
+    if there and there["sae"]["sha256"] != sae_digest(sae_path(encoder_config(config.encoder).sae.path)):
+        say("the demo's store was made with another SAE; making it anew")
+        shutil.rmtree(config.store)
