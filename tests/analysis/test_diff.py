@@ -218,7 +218,9 @@ def test_null_data_report_nothing(side_of):
 def test_findings_are_cut_by_q_and_not_by_p(side_of):
     found = rows(120)
     sides = [side_of([r for r in found if r["model"] == m], m) for m in "AB"]
-    weaker = max((compare(sides, MADE, USED, Meanings()).row(latent) for latent in (TABLE, SORRY)), key=lambda row: row["p"])
+    weaker = max(
+        (compare(sides, MADE, USED, Meanings()).row(latent) for latent in (TABLE, SORRY)), key=lambda row: row["p"]
+    )
     assert weaker["p"] < weaker["q"]
     between = compare(sides, MADE, {**USED, "q": (weaker["p"] + weaker["q"]) / 2}, Meanings())
     assert weaker["latent"] not in latents((*between.more, *between.less))

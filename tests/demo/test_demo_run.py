@@ -9,7 +9,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from saeray.demo.run import run_demo
+from saeray.config import EncodeConfig
+from saeray.demo.run import _make_room, run_demo
+from saeray.loading import sae_path
+from saeray.saes.load import sae_digest
 from saeray.store import Store
 
 pytestmark = pytest.mark.embedded
@@ -69,3 +72,16 @@ def test_again_encodes_nothing(demo: tuple[Path, dict]) -> None:
     out, _ = demo
     again = run_demo(out, None, lambda _line: None)
     assert again["encoded"]["encoded_shards"] == 0
+
+
+def test_a_store_of_another_sae_is_made_anew_and_ones_own_is_kept(tmp_path: Path) -> None:
+    """Who runs the demo again after an update gets the new SAE's pages, not a refusal."""
+    config = EncodeConfig(inputs=["x"], dataset="demo", store=str(tmp_path / "store"))
+    own = sae_digest(sae_path("builtin:smollm2-135m-l19-32k"))
+    for digest, kept in ((own, True), ("0" * 64, False)):
+        (tmp_path / "store").mkdir(exist_ok=True)
+        (tmp_path / "store" / "encoder.json").write_text(json.dumps({"sae": {"sha256": digest}}))
+        said: list[str] = []
+        _make_room(config, said.append)
+        assert (tmp_path / "store").exists() is kept
+        assert bool(said) is not kept
