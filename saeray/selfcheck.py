@@ -71,9 +71,14 @@ def self_check(
         if tokens >= TOKENS:
             break
         cut = apply_long_policy(document, "truncate", document.head + LONGEST)
-        hidden = encoder.reader.residual([cut.ids])[0, : len(cut.ids)]
+        try:
+            hidden = encoder.reader.residual([cut.ids])[0, : len(cut.ids)]
+        except (RuntimeError, IndexError):  # encoding will say why, of this document or of all
+            continue
         pooled = torch.from_numpy(np.flatnonzero(cut.channel >= 0)).to(hidden.device)
         x = hidden[pooled]
+        if not torch.isfinite(x).all():
+            continue
         f = sae.encode(x)
         on = f > 0
         fired |= on.any(dim=0)

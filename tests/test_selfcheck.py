@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -89,3 +90,13 @@ def test_a_decoder_that_rebuilds_nothing_is_said(parts: tuple[Reader, DocumentTo
 def test_nothing_to_read_is_no_check(parts: tuple[Reader, DocumentTokenizer]) -> None:
     """An empty corpus is for planning to speak of."""
     assert self_check(Encoder(parts[0], make_sae(d_in=32)), [], {}, include_special=False) is None
+
+
+def test_a_document_that_cannot_be_read_is_passed_over(parts: tuple[Reader, DocumentTokenizer]) -> None:
+    """One bad document is a reject later on; it must not stop a run before it begins."""
+    reader, tokenizer = parts
+    bad = replace(tokenizer.text(TEXTS[0]), ids=tokenizer.text(TEXTS[0]).ids + 100_000)
+    encoder = Encoder(reader, make_sae(d_in=32))
+    found = self_check(encoder, [bad, tokenizer.text(TEXTS[1])], {}, include_special=False)
+    alone = self_check(encoder, [tokenizer.text(TEXTS[1])], {}, include_special=False)
+    assert found == alone

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -79,8 +80,8 @@ def test_a_store_of_another_sae_is_made_anew_and_ones_own_is_kept(tmp_path: Path
     config = EncodeConfig(inputs=["x"], dataset="demo", store=str(tmp_path / "store"))
     own = sae_digest(sae_path("builtin:smollm2-135m-l19-32k"))
     for digest, kept in ((own, True), ("0" * 64, False)):
-        (tmp_path / "store").mkdir(exist_ok=True)
-        (tmp_path / "store" / "encoder.json").write_text(json.dumps({"sae": {"sha256": digest}}))
+        shutil.rmtree(config.store, ignore_errors=True)
+        Store.open(config.store, create=True).claim_encoder({"sae": {"sha256": digest}})
         said: list[str] = []
         _make_room(config, said.append)
         assert (tmp_path / "store").exists() is kept
