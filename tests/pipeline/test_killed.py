@@ -91,6 +91,16 @@ def cluster() -> Iterator[Cluster]:
     made.shutdown()
 
 
+@pytest.fixture
+def pair() -> Iterator[Cluster]:
+    """A head without CPUs and two nodes, each with room for the whole run."""
+    made = Cluster(True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    for _ in range(2):
+        made.add_node(num_cpus=4)
+    yield made
+    made.shutdown()
+
+
 def raylet_of(node: Any) -> psutil.Process:
     """The process that runs a node; its workers are its children."""
     return psutil.Process(node.all_processes["raylet"][0].process.pid)
@@ -105,7 +115,22 @@ def busy_node(cluster: Cluster, nodes: list[Any]) -> Any:
     raise AssertionError("no node has an encoder")
 
 
-@pytest.mark.soak  # three nodes on two cores take minutes
+def test_a_killed_raylet_costs_the_shards_in_work(
+    long_texts: Path, encoder: Path, long_undisturbed: dict[str, Any], tmp_path: Path, pair: Cluster
+) -> None:
+    """A node dies under an encoder; the other finishes the run, and the files are those of an undisturbed one."""
+    store = tmp_path / "store"
+    with Driver(long_texts, store, encoder, ray_address=pair.address) as driver:
+        driver.wait_for_commits(2)
+        os.kill(raylet_of(busy_node(pair, list(pair.worker_nodes))).pid, signal.SIGKILL)
+        at_death = committed(driver.store)
+        assert at_death < shards_in(long_undisturbed)
+        assert driver.wait() == 0, driver.stderr
+    assert contents(store) == long_undisturbed
+    assert_whole(store)
+
+
+@pytest.mark.soak  # a frozen node's work is given up after half a minute, three nodes on two cores take minutes
 def test_a_frozen_node_that_wakes_late_and_a_killed_raylet_spoil_nothing(
     long_texts: Path, encoder: Path, long_undisturbed: dict[str, Any], tmp_path: Path, cluster: Cluster
 ) -> None:
