@@ -2,7 +2,8 @@
 
 freq_target - max over others, a p-value and an interval for every latent that passes a support filter blind to the
 sides, Benjamini-Hochberg over all of them before any cut by size, and beside each difference the same at equal length.
-Latents that mean the same (near-same label, or present in the same documents) are one finding.
+Latents that mean the same (near-same label, or present in the same documents) are one finding. A finding's name is one
+that holds in these documents; findings whose name does come first.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from saeray.analysis.evidence import Evidence, collect
+from saeray.analysis.findings import borne_out, find
+from saeray.analysis.naming import NO_NAMES, Names
 from saeray.analysis.sides import Side, open_sides, provenance
-from saeray.labels.groups import LatentGroup, groups_of_side
+from saeray.labels.groups import LatentGroup
 from saeray.labels.meanings import Meanings
 from saeray.report.diff import page as diff_page
 from saeray.stats.frequency import COLUMNS, Frequencies, grouped, values
@@ -35,11 +38,11 @@ NOTICEABLE = 0.55
 
 @dataclass(frozen=True)
 class DiffResult:
-    """`rows`: one row a tested latent, largest difference first. `more`, `less`: findings, strongest first, each a
-    group of latents led by its strongest.
+    """`rows`: one row a tested latent, largest difference first. `more`, `less`: findings, each a group of latents led
+    by the one that shows it best. Those whose name is borne out come first.
 
     `less` (more in the other side) is empty against several. `passing`: how many latents of each there are before the
-    cut to `top`. `evidence` holds the shown findings' leading latents.
+    cut to `top`. `evidence` holds the shown findings' leading latents, `names` what these are called here.
     """
 
     rows: pa.Table
@@ -51,6 +54,7 @@ class DiffResult:
     length: Mapping[str, Any]
     parameters: Mapping[str, Any]
     made_with: Mapping[str, Any]
+    names: Names = NO_NAMES
 
     def summary(self) -> dict[str, Any]:
         """JSON-ready: what was compared, what was found, with which parameters, from which commits."""
@@ -61,15 +65,46 @@ class DiffResult:
             "tested": self.rows.num_rows,
             "latents": dict(zip(("more_in_target", "more_in_other"), self.passing, strict=True)),
             "findings": {"more_in_target": len(self.more), "more_in_other": len(self.less)},
-            "top": {"more_in_target": self._top(self.more), "more_in_other": self._top(self.less)},
+            "top": {
+                "more_in_target": [self._finding(group) for group in self.more[:10]],
+                "more_in_other": [self._finding(group) for group in self.less[:10]],
+            },
             "length": dict(self.length),
             "parameters": dict(self.parameters),
             "made_with": dict(self.made_with),
         }
 
     def table(self, limit: int = 10) -> list[dict[str, Any]]:
-        """The strongest findings for a terminal, at most `limit` a direction, target's first."""
-        return self._top(self.more, limit) + self._top(self.less, limit)
+        """The first findings for a terminal, at most `limit` a direction, target's first; what no name explains is
+        left to the page where there are enough names."""
+        shown = []
+        for groups in (self.more, self.less):
+            named = [group for group in groups if self.named(group)]
+            shown += [self._line(group) for group in (named or groups)[:limit]]
+        return shown
+
+    def named(self, group: LatentGroup) -> bool:
+        """Whether the finding has a name that is borne out by these documents."""
+        return borne_out(self.names, group)
+
+    def _line(self, group: LatentGroup) -> dict[str, Any]:
+        """One finding in the few figures that fit a terminal; `summary` has all."""
+        found = self._finding(group)
+        bounds = [found["lower"], found["upper"]]
+        level = found["difference_at_equal_length"]
+        return {
+            "finding": found["name"],
+            "points": f"{100 * found['difference']:+.0f}",
+            "from": None if bounds[0] is None else f"{100 * bounds[0]:+.0f}",
+            "to": None if bounds[1] is None else f"{100 * bounds[1]:+.0f}",
+            "at_equal_length": None if level is None else f"{100 * level:+.0f}",
+            "target": f"{found['frequency_target']:.0%}",
+            "other": f"{found['frequency_other']:.0%}",
+            "by_plain_test": None if found["holds"] is None else " v ".join(f"{share:.0%}" for share in found["holds"]),
+            "peak_tokens": found["peak_tokens"],
+            "latent": found["latent"],
+            "alike": found["alike"],
+        }
 
     def row(self, latent: int) -> dict[str, Any]:
         """The row of one tested latent."""
@@ -81,17 +116,21 @@ class DiffResult:
         """The report, one HTML page."""
         return diff_page(self)
 
-    def _top(self, groups: Sequence[LatentGroup], limit: int = 10) -> list[dict[str, Any]]:
+    def _finding(self, group: LatentGroup) -> dict[str, Any]:
         names = ["latent", "difference", "lower", "upper", "q", "frequency_target", "frequency_other"]
         names += ["difference_at_equal_length", "separable_from_length", "label"]
-        top = []
-        for group in groups[:limit]:
-            latent = group.latents[0]
-            row = self.row(latent)
-            peaks = self.evidence[latent].peak_tokens if latent in self.evidence else ()
-            found = {name: row[name] for name in names} | {"peak_tokens": [token for token, _ in peaks]}
-            top.append(found | {"alike": len(group.latents) - 1 or None})
-        return top
+        latent = group.latents[0]
+        row, called = self.row(latent), self.names.of.get(latent)
+        peaks = self.evidence[latent].peak_tokens if latent in self.evidence else ()
+        return {name: row[name] for name in names} | {
+            "name": called.text if called and called.borne_out else None if called else row["label"],
+            "name_from": called.source if called else None,
+            "name_borne_out": called.borne_out if called else None,
+            "agreement": called.agreement if called else None,
+            "holds": list(called.holds) if called else None,
+            "peak_tokens": [token for token, _ in peaks],
+            "alike": len(group.latents) - 1 or None,
+        }
 
 
 def diff(
@@ -145,11 +184,8 @@ def compare(
     less = tested[up[passes[up] & (difference[up] < -parameters["keep"])]][: None if len(sides) == 2 else 0]
     passing = len(more), len(less)
     more, less = more[: parameters["top"]], less[: parameters["top"]]
-    stronger = dict(zip(tested.tolist(), np.abs(difference).tolist(), strict=True))
-    groups_more, groups_less = (
-        _groups(side, [int(latent) for latent in found], stronger, meanings)
-        for side, found in ((sides[0], more), (sides[1], less))
-    )
+    signed = dict(zip(tested.tolist(), _strength(difference, columns).tolist(), strict=True))
+    (groups_more, groups_less), names = find(sides, (more, less), signed, meanings, inner)
     leader = {latent: group.latents[0] for group in (*groups_more, *groups_less) for latent in group.latents}
     columns["finding"] = pa.array([leader.get(int(latent)) for latent in tested], pa.uint32())
     evidence = collect(sides[0], [group.latents[0] for group in groups_more[:SHOWN]])
@@ -165,25 +201,17 @@ def compare(
         length=_length(sides, level, inner),
         parameters={**parameters, "min_support": min_support, "near_label": meanings.near},
         made_with=made_with,
+        names=names,
     )
 
 
-def _groups(
-    side: Side, latents: Sequence[int], stronger: Mapping[int, float], meanings: Meanings
-) -> tuple[LatentGroup, ...]:
-    """Latents with one meaning as one group, led by the one that differs most."""
-    if not latents:
-        return ()
-    return tuple(
-        groups_of_side(
-            side,
-            latents,
-            labels=meanings.labels,
-            embeddings=meanings.embeddings(latents),
-            near=meanings.near or 1.0,
-            weight=[stronger[latent] for latent in latents],
-        )
-    )
+def _strength(difference: NDArray[np.float64], columns: Mapping[str, Any]) -> NDArray[np.float64]:
+    """The smaller of the difference and that at equal length, where there is one, with the sign of the difference;
+    0 when they disagree: what length explains is no strong finding."""
+    sign = np.sign(difference)
+    level = columns["difference_at_equal_length"].to_numpy(zero_copy_only=False)
+    at_level = np.where(np.isnan(level), np.inf, np.maximum(sign * level, 0))
+    return np.asarray(sign * np.minimum(np.abs(difference), at_level), np.float64)
 
 
 def _by_length(side: Side, inner: NDArray[np.int64], d_sae: int) -> list[Frequencies]:

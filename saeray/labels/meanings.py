@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from saeray.errors import SaerayError
 from saeray.labels.groups import NEAR
+from saeray.labels.predict import test_in
 from saeray.labels.store import LabelStore
 from saeray.store import Store
 
@@ -41,13 +44,29 @@ class Meanings:
         except SaerayError:  # without the embedder, the same words are still the same label
             return cls(labels, None, own)
 
+    def tests(self, latents: Sequence[int]) -> dict[int, tuple[str, dict[str, Any]]]:
+        """Label and test of those `latents` whose label has one in its evidence."""
+        if self.store is None:
+            return {}
+        table = self.store.table()
+        table = table.filter(pc.is_in(table.column("latent"), value_set=pa.array(latents, pa.uint32())))
+        found = {}
+        for row in table.select(["latent", "text", "evidence"]).to_pylist():
+            if row["text"] == self.labels.get(row["latent"]) and (test := test_in(row["evidence"])):
+                found[row["latent"]] = row["text"], test
+        return found
+
     def embeddings(self, latents: Sequence[int]) -> NDArray[np.float32] | None:
         """Unit rows, float32 [len(latents), n], of the latents' labels; None where there is no embedder."""
+        return self.embed([self.labels.get(latent, "") for latent in latents])
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32] | None:
+        """Unit rows, float32 [len(texts), n]; None where there is no embedder."""
         if self.embedder is None:
             return None
         from saeray.labels.embedding import label_embeddings
 
-        return label_embeddings(self.store, [self.labels.get(latent, "") for latent in latents], self.embedder)
+        return label_embeddings(self.store, texts, self.embedder)
 
 
 def named(labels: LabelStore, sources: Sequence[str] = ()) -> dict[int, str]:

@@ -6,6 +6,7 @@ evidence; this is what the test says of a text, the same for scoring as for choo
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,13 @@ from saeray.labels.surface import index, measure
 from saeray.labels.units import Units, units
 
 Float64 = NDArray[np.float64]
+
+
+def test_in(evidence: str | None) -> dict[str, Any] | None:
+    """The test that a label's evidence holds, or None."""
+    found = json.loads(evidence) if evidence else None
+    test = found.get("test") if isinstance(found, dict) else None
+    return test if isinstance(test, dict) else None
 
 
 def predict(test: dict[str, Any], texts: Sequence[str]) -> Float64:

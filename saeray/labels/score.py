@@ -12,7 +12,6 @@ every source alike. Detection after Paulo et al. 2024, arXiv 2410.13928, with ha
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +25,7 @@ from scipy.stats import rankdata
 from saeray.analysis.sides import Side
 from saeray.errors import SaerayError, UsageError
 from saeray.labels.detection import Distinct, Drawn, gather, mixed
+from saeray.labels.predict import test_in
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -192,7 +192,7 @@ def _rows(labels: pa.Table, sample: int | None, seed: int) -> list[Row]:
         latents = latents[order[:sample]]
     wanted = set(latents.tolist())
     rows = {(row["latent"], row["source"], row["text"]): row for row in every if row["latent"] in wanted}
-    return [row | {"test": _test(row.pop("evidence"))} for _, row in sorted(rows.items())]
+    return [row | {"test": test_in(row.pop("evidence"))} for _, row in sorted(rows.items())]
 
 
 def _own_predict() -> Predict:
@@ -202,12 +202,6 @@ def _own_predict() -> Predict:
 
     cut = cache(units)
     return lambda test, texts: predict_units(test, [cut(text) for text in texts])
-
-
-def _test(evidence: str | None) -> dict[str, Any] | None:
-    found = json.loads(evidence) if evidence else None
-    test = found.get("test") if isinstance(found, dict) else None
-    return test if isinstance(test, dict) else None
 
 
 def _wrong(rows: Sequence[Row]) -> list[int]:

@@ -11,7 +11,12 @@ from saeray.report.text import name, visible
 
 if TYPE_CHECKING:
     from saeray.analysis.diff import DiffResult
+    from saeray.analysis.naming import Name
     from saeray.labels.groups import LatentGroup
+
+
+#: Findings named in the opening sentences.
+IN_SHORT = 6
 
 
 def page(result: DiffResult) -> str:
@@ -24,6 +29,7 @@ def page(result: DiffResult) -> str:
     body = [
         f"<h1>What {colours[0]} does more than {colours[1]}</h1>",
         f"<p>{_lede(result)}</p>",
+        *_short_of_it(result, colours),
         *([f'<p class="note">{" ".join(notes)}</p>'] if notes else []),
         *_direction(result, result.more, 1, f"More in {colours[0]}"),
         *_direction(result, result.less, -1, f"More in {colours[1]}"),
@@ -52,16 +58,38 @@ def _lede(result: DiffResult) -> str:
     return text
 
 
+def _short_of_it(result: DiffResult, colours: Sequence[str]) -> Iterator[str]:
+    """The named findings in a sentence a direction, with the shares of texts that a plain test finds them in."""
+    for groups, colour in zip((result.more, result.less), colours, strict=True):
+        found = [(result.names.of[g.latents[0]], g) for g in groups if result.named(g)][:IN_SHORT]
+        if found:
+            said = "; ".join(f"{name(called.text)} ({_shares(called)})" for called, _ in found)
+            yield f"<p>More in {colour}: {said}.</p>"
+
+
+def _shares(called: Name) -> str:
+    """The share of texts that have it: the target's against the highest of the others."""
+    return f"{called.holds[0]:.0%} of texts against {max(called.holds[1:]):.0%}"
+
+
 def _direction(result: DiffResult, groups: Sequence[LatentGroup], sign: int, heading: str) -> Iterator[str]:
     shown = [(result.row(group.latents[0]), group) for group in groups if group.latents[0] in result.evidence]
     if not shown:
         return
     count = "1 finding" if len(groups) == 1 else f"{len(groups):,} findings"
-    first = f"; the strongest {len(shown)}" if len(shown) < len(groups) else ""
+    named = sum(result.named(group) for group in groups)
+    said = f"{count}, {named:,} with a name that holds in these documents" if result.names.of else count
+    if len(shown) < len(groups):
+        said += f"; the first {len(shown)}"
     # One scale for all, so that bars compare down the page.
     scale = max(sign * edge for row, _ in shown for edge in _interval(row))
-    cards = (_finding(row, group, result, sign, scale) for row, group in shown)
-    yield section(heading, f'<p class="soft">{count}{first}.</p>', *cards)
+    cards = [(_finding(row, group, result, sign, scale), result.named(group)) for row, group in shown]
+    first = [html for html, holds in cards if holds or not named]
+    rest = [html for html, holds in cards if named and not holds]
+    if rest:
+        what = "1 difference" if len(rest) == 1 else f"{len(rest)} differences"
+        rest = [f"<details><summary>{what} that no name explains</summary>{''.join(rest)}</details>"]
+    yield section(heading, f'<p class="soft">{said}.</p>', *first, *rest)
 
 
 def _finding(row: Mapping[str, Any], group: LatentGroup, result: DiffResult, sign: int, scale: float) -> str:
@@ -79,14 +107,28 @@ def _finding(row: Mapping[str, Any], group: LatentGroup, result: DiffResult, sig
     equal = "no common lengths" if level is None else f"at equal length {points(level)}"
     if not row["separable_from_length"]:
         equal += ", not separable from length"
+    called = result.names.of.get(row["latent"])
     return card(
-        row,
+        {**row, "label": called.text if called and called.borne_out else None if called else row["label"]},
         result.evidence[row["latent"]],
         f'<span class="{"t" if sign > 0 else "o"}">{points(row["difference"])}</span> <small>points</small>',
         f'<div class="bars">{"".join(bars)}</div>',
         f'<p class="soft">{bound} · {equal} · q {tiny(row["q"])}</p>',
+        _checked(called, row, [short[side["name"]] for side in result.sides]),
         _alike(group, result),
     )
+
+
+def _checked(called: Name | None, row: Mapping[str, Any], sides: Sequence[str]) -> str:
+    """What the texts themselves say to the name."""
+    if called is None:
+        return ""
+    rates = ", ".join(f"{percent(share)} of {name(side)}" for share, side in zip(called.holds, sides, strict=True))
+    if called.borne_out:
+        return f'<p class="soft">By a plain test of the texts for it: {rates}.</p>'
+    if row["label"] != called.text:
+        return ""
+    return f'<p class="soft">Elsewhere called “{name(called.text)}”, which does not explain it here ({rates}).</p>'
 
 
 def _alike(group: LatentGroup, result: DiffResult) -> str:
@@ -173,8 +215,10 @@ def _caveats(result: DiffResult) -> Iterator[str]:
     )
     if any(row["label"] for row, _ in _rows(result)):
         yield (
-            "Labels say what a latent was found to stand for elsewhere, most without a person or an LLM looking; the "
-            "sentences are what counts."
+            "Names come from the latents’ labels or from these documents, most without a person or an LLM looking. A "
+            "finding goes by a name when a plain test of the texts for it tells where the latent is and differs as the "
+            f"latent does between the sides, on {result.names.documents:,} of the documents. The sentences are what "
+            "counts."
         )
     else:
         yield "There are no labels yet: what a latent stands for is for you to judge from its sentences."

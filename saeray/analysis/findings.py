@@ -1,0 +1,90 @@
+"""From latents that differ to findings: one for each meaning, those that can be named and checked first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from saeray.analysis.naming import Names, name_latents
+from saeray.analysis.sides import Side
+from saeray.labels.groups import LatentGroup, groups_of_side
+from saeray.labels.groups import group as group_latents
+from saeray.labels.meanings import Meanings
+
+#: Findings of each direction that are given a name: three screens of them.
+NAMED = 60
+
+Groups = tuple[LatentGroup, ...]
+
+
+def find(
+    sides: Sequence[Side],
+    latents: tuple[NDArray[np.int64], NDArray[np.int64]],
+    strength: Mapping[int, float],
+    meanings: Meanings,
+    inner: NDArray[np.int64],
+) -> tuple[tuple[Groups, Groups], Names]:
+    """The findings of both directions and the names of the strongest.
+
+    `latents`: those more frequent in the target and those more in the other, strongest first. `strength`: of every
+    tested latent its difference, signed. `inner`: edges of the length strata.
+    """
+    size = {latent: abs(value) for latent, value in strength.items()}
+    grouped = [_grouped(side, found.tolist(), size, meanings) for side, found in zip(sides[:2], latents, strict=True)]
+    leaders = [group.latents[0] for groups in grouped for group in groups[:NAMED]]
+    own = {latent: strength[latent] for latent in leaders}
+    names = name_latents(sides, own, meanings.tests(leaders), inner, list(strength))
+    more, less = (_named_first(groups, names, size, meanings) for groups in grouped)
+    return (more, less), names
+
+
+def borne_out(names: Names, group: LatentGroup) -> bool:
+    """Whether the finding's leading latent has a name that holds in these documents."""
+    name = names.of.get(group.latents[0])
+    return name is not None and name.borne_out
+
+
+def _grouped(side: Side, latents: Sequence[int], size: Mapping[int, float], meanings: Meanings) -> Groups:
+    """Latents with one meaning as one group, led by the one that differs most."""
+    if not latents:
+        return ()
+    return tuple(
+        groups_of_side(
+            side,
+            latents,
+            labels=meanings.labels,
+            embeddings=meanings.embeddings(latents),
+            near=meanings.near or 1.0,
+            weight=[size[latent] for latent in latents],
+        )
+    )
+
+
+def _named_first(groups: Groups, names: Names, size: Mapping[int, float], meanings: Meanings) -> Groups:
+    """Findings with names that hold, by how much of a difference each accounts for; those whose names hold in the same
+    documents are one. Then all others, strongest first."""
+    known = {group.latents[0]: group for group in groups if borne_out(names, group)}
+    others = sorted(
+        (group for group in groups if group.latents[0] not in known), key=lambda group: -size[group.latents[0]]
+    )
+    if not known:
+        return tuple(others)
+    latents = list(known)
+    texts = {latent: names.of[latent].text for latent in latents}
+    merged = group_latents(
+        latents,
+        labels=texts,
+        embeddings=meanings.embed([texts[latent] for latent in latents]),
+        documents_csr=names.columns(latents),
+        near=meanings.near or 1.0,
+        weight=[names.of[latent].weight for latent in latents],
+    )
+    return (*(_joined([known[latent] for latent in one.latents], one) for one in merged), *others)
+
+
+def _joined(groups: Sequence[LatentGroup], by: LatentGroup) -> LatentGroup:
+    reasons = ", ".join(text for text in (by.why, *(group.why for group in groups)) if text)
+    latents = tuple(latent for group in groups for latent in group.latents)
+    return LatentGroup(by.name, latents, ", ".join(dict.fromkeys(reasons.split(", "))))
