@@ -126,7 +126,7 @@ def gather(labels: LabelStore, wanted: list[str]) -> dict[str, dict[int, str]]:
     """One label a latent of each source asked for (all: `auto` first), then what they are compared with: the tokens
     that stand behind the first source's labels, and its labels shuffled."""
     from saeray.errors import SaerayError
-    from saeray.evaluate.labels import shuffled, top_tokens
+    from saeray.labels.baselines import TOP_TOKENS, shuffled, top_tokens
 
     there = [one["name"] for one in labels.sources()]
     names = wanted or sorted(there, key=lambda name: (name != "auto", name in BESIDE, name))
@@ -138,8 +138,8 @@ def gather(labels: LabelStore, wanted: list[str]) -> dict[str, dict[int, str]]:
         # Sorted by latent and then highest score, so that the last of the reversed rows is a latent's best.
         pairs = zip(table.column("latent").to_pylist(), table.column("text").to_pylist(), strict=True)
         found[name] = dict(reversed(list(pairs)))
-    if "top-tokens" not in found and (plain := top_tokens(labels.table(names[0]))):
-        found["top-tokens"] = plain
+    if TOP_TOKENS not in found and (plain := top_tokens(labels.table(names[0]))).num_rows:
+        found[TOP_TOKENS] = dict(zip(plain.column("latent").to_pylist(), plain.column("text").to_pylist(), strict=True))
     found.setdefault("random", shuffled(found[names[0]]))
     return found
 

@@ -13,10 +13,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from saeray.errors import SaerayError
-from saeray.evaluate.measures import Float64
 from saeray.evaluate.sample import DATASET, Sample, query_id
 from saeray.evaluate.tasks import Retrieval
 from saeray.stats.frequency import flat, lengths
+from saeray.stats.ranking import Float64
 from saeray.store import Store
 
 Bool = NDArray[np.bool_]

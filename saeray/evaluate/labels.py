@@ -8,7 +8,6 @@ similarity of the documents' own embeddings.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +18,9 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from saeray.evaluate.documents import Documents, best_column, folds
-from saeray.evaluate.measures import Float64, auroc, average_precision, balanced_accuracy, column, contrast
 from saeray.evaluate.table import kinds_of, mean_of, median_of
 from saeray.report.evaluate import labels_page
+from saeray.stats.ranking import Float64, auroc, average_precision, balanced_accuracy, column, contrast
 
 #: Labels a person reads through, and the goal for the median rank.
 READ = 20
@@ -125,23 +124,6 @@ def ranks(similarity: NDArray[Any], latents: NDArray[np.int64], d_sae: int) -> F
     without a label share that of all places after the last."""
     found = np.full(d_sae, (len(latents) + 1 + d_sae) / 2)
     found[latents] = rankdata(-np.round(similarity, DIGITS))
-    return found
-
-
-def shuffled(labels: Mapping[int, str]) -> dict[int, str]:
-    """The same labels, each on another latent drawn at random: what labels that say nothing score."""
-    latents = sorted(labels)
-    drawn = np.random.default_rng(0).permutation(len(latents))
-    return {latent: labels[latents[i]] for latent, i in zip(latents, drawn.tolist(), strict=True)}
-
-
-def top_tokens(table: pa.Table, most: int = 5) -> dict[int, str]:
-    """Plain labels from the evidence of others (LABEL_SCHEMA): each latent's commonest peak tokens."""
-    found = {}
-    for latent, evidence in zip(table.column("latent").to_pylist(), table.column("evidence").to_pylist(), strict=True):
-        tokens = json.loads(evidence).get("tokens") if evidence else None
-        if tokens and latent not in found:
-            found[latent] = ", ".join(str(token) for token, _ in tokens[:most])
     return found
 
 

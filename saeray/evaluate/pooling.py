@@ -20,9 +20,9 @@ from scipy.stats import binomtest
 from sklearn.feature_extraction.text import CountVectorizer
 
 from saeray.evaluate.documents import Documents, best_column, folds
-from saeray.evaluate.measures import Float64, auroc, column, contrast, spearman
 from saeray.evaluate.table import kinds_of, mean_of
 from saeray.report.evaluate import pooling_page
+from saeray.stats.ranking import Float64, auroc, column, contrast, spearman
 
 #: Latents of the read-out. Enough for a property spread over several, few enough for 12 relevant documents.
 READ_OUT = 50

@@ -3,7 +3,7 @@
 Three contrasts (the word at the peak, the words around it, the document against silent ones) each propose a name from
 60% of the documents. The name whose own test tells active documents from silent ones best on another 20% is kept. The
 last 20% are never read here, so that a score measured on them is honest. Rejected: naming by the strongest tokens alone
-(`top_token_labels`, kept for comparison), which calls a latent of Markdown tables "|" and one of French "de".
+(`saeray.labels.baselines`), which calls a latent of Markdown tables "|" and one of French "de".
 """
 
 from __future__ import annotations
@@ -59,25 +59,6 @@ def label(facts: Facts, *, date: str | None = None, progress: Progress | None = 
         if progress and latent % 1024 == 0:
             progress("phrases", latent, facts.corpus.d_sae)
     return _table(rows)
-
-
-def top_token_labels(facts: Facts, *, date: str | None = None) -> pa.Table:
-    """The plain baseline: each latent's three commonest peak tokens; source "top-tokens"."""
-    rows = []
-    for latent, tokens in enumerate(facts.tokens):
-        best = [token for token, _ in tokens[:3]]
-        if best and facts.n_active[latent] >= 4:
-            evidence = json.dumps({"test": {"kind": "words", "words": best}, "tokens": tokens}, ensure_ascii=False)
-            rows.append((latent, ", ".join(best), "top-tokens", "commonest-3", date, None, None, evidence))
-    return _table(rows)
-
-
-def random_labels(labels: pa.Table, seed: int = 0) -> pa.Table:
-    """`labels` dealt to other latents at random, with their tests: what saying nothing scores; source "random"."""
-    order = np.random.default_rng(seed).permutation(labels.num_rows)
-    dealt = labels.take(order).set_column(0, LABEL_SCHEMA.field("latent"), labels.column("latent"))
-    source = pa.array(["random"] * labels.num_rows, pa.string())
-    return dealt.set_column(2, LABEL_SCHEMA.field("source"), source).cast(LABEL_SCHEMA)
 
 
 def _accuracies(facts: Facts) -> dict[str, Any]:

@@ -125,11 +125,13 @@ def score(
             told=None if as_json else lambda line: errors.print(plain(line)),
         )
         own = found["sources"][source]
-        print_result(found, _measures(own, found["shuffled"]), as_json)
+        plain_labels = found["sources"].get("top-tokens", {}) if source != "top-tokens" else {}
+        print_result(found, _measures(own, plain_labels, found["shuffled"]), as_json)
         if not as_json:
             errors.print(
                 f"{own['scored']:,} of {own['labels']:,} labels scored; {own['too_few_documents']:,} latents have too "
-                "few documents. Chance is 0.5; `shuffled` is what the same labels get on each other's latents"
+                "few documents. Chance is 0.5; `top tokens` are the same latents' commonest peak tokens as labels, "
+                "`shuffled` the same labels on each other's latents"
             )
 
 
@@ -181,8 +183,8 @@ def _show(content: dict[str, Any], rows: list[dict[str, Any]], as_json: bool, em
         errors.print(empty)
 
 
-def _measures(own: dict[str, Any], shuffled: dict[str, Any]) -> list[dict[str, Any]]:
-    """A line a measure: its mean and 95% interval, beside what chance and the wrong labels get."""
+def _measures(own: dict[str, Any], plain: dict[str, Any], shuffled: dict[str, Any]) -> list[dict[str, Any]]:
+    """A line a measure: its mean and 95% interval, beside what plain labels, the wrong labels and chance get."""
     named = {
         "balanced_accuracy_embedding": "balanced accuracy, embedding (the score)",
         "auroc_embedding": "AUROC, embedding",
@@ -195,6 +197,7 @@ def _measures(own: dict[str, Any], shuffled: dict[str, Any]) -> list[dict[str, A
             "measure": name,
             "mean": own[key]["mean"],
             "interval": f"{own[key]['low']:.3f} to {own[key]['high']:.3f}",
+            "top_tokens": plain.get(key, {}).get("mean"),
             "shuffled": shuffled.get(key, {}).get("mean"),
             "chance": 0.5,
             "labels": own[key]["labels"],

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from saeray.analysis.sides import open_side
 from saeray.errors import UsageError
+from saeray.labels.baselines import TOP_TOKENS, top_tokens
 from saeray.labels.embedding import Embedder, label_embeddings
 from saeray.labels.groups import JACCARD, MIN_SUPPORT, NEAR, LatentGroup, groups_of_side, near_level
 from saeray.labels.meanings import named
@@ -76,11 +77,13 @@ def score_source(
     seed: int = 0,
     told: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
-    """Scores the labels of `source` on the documents of `selector` and keeps the scores with them; the summary."""
+    """Scores the labels of `source` on the documents of `selector` and keeps the scores with them; the summary. Beside
+    them in the same run, where the evidence has tokens, the plain labels of the same latents."""
     labels = LabelStore.of(store)
     table = labels.table(source)
     side = open_side(store, selector, channel)
-    scores = score_labels(side, labels.d_sae, table, embedder, sample=sample, seed=seed, told=told)
+    both = table if source == TOP_TOKENS else pa.concat_tables([table, top_tokens(table)])
+    scores = score_labels(side, labels.d_sae, both, embedder, sample=sample, seed=seed, told=told)
     labels.add(with_scores(table, scores), source)
     return {"source": source, "selection": side.facts(), **scores.summary}
 

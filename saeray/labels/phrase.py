@@ -235,10 +235,15 @@ def _form(seen: Seen, form: Held, words: list[tuple[str, float]], coverage: floa
         else "form"
     )
     label = form.test.label
-    if form.test.family not in ("shape",) and not form.at_peak and kind == "form":
-        label = f"texts with {label}" if not label.startswith(("text", "a ", "opens", "closes", "refuses")) else label
+    if form.test.name == "language_not_english":
+        label = _languages(seen) or label
+    # What holds in the document alone is where the peaks are, not what they are.
+    around = form.test.family not in ("shape",) and not form.at_peak and kind == "form"
+    if around:
+        whole = label.startswith(("text", "a ", "opens", "closes", "refuses")) or label.endswith(" text")
+        label = label if whole else f"texts with {label}"
     where = ""
-    if form.at_peak and not form.test.spot:
+    if form.at_peak and not form.test.spot and form.test.family != "language":
         others = [
             h for h in seen.held if h.at_peak and h.test.setting and h.test.name != form.test.name and h.lift >= 4
         ]
@@ -246,12 +251,22 @@ def _form(seen: Seen, form: Held, words: list[tuple[str, float]], coverage: floa
         where = f" {best.test.setting}" if best and best.test.setting != form.test.setting else ""
     if (coverage >= 0.4 or form.test.name == "number") and ":" not in label:
         common = [w for w, share in words if share >= 0.12][:3] or [w for w, share in seen.tokens if share >= 0.3]
-        label = f"{label}{where}: {quoted(common)}" if common else label + where
+        label = f"{quoted(common)} in {label}" if common and around else label + where
+        label = f"{label}: {quoted(common)}" if common and not around else label
     elif kind == "topic":
         label = f"{label.split(':')[0]}: {', '.join(chosen_terms(seen.terms)[:4])}"
     else:
         label += where
     return Named(label, kind, test)
+
+
+def _languages(seen: Seen) -> str:
+    """Text in several languages, those that most peaks are in named; '' when none stands out."""
+    able = [h for h in seen.held if h.test.family == "language" and h.test.setting and h.spot >= 0.08]
+    names = [h.test.setting.removeprefix("in ").removesuffix(" text") for h in sorted(able, key=lambda h: -h.spot)]
+    if len(names) > 1 and sum(h.spot for h in able) >= SETTING_SHARE:
+        return f"text in {', '.join(names[:-1])} or {names[-1]}"
+    return f"text in other languages, such as {', '.join(names[:3])}" if names else ""
 
 
 def _unclear(seen: Seen, words: list[tuple[str, float]]) -> Named:

@@ -20,12 +20,13 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from saeray.analysis.sides import Side
 from saeray.errors import SaerayError, UsageError
+from saeray.labels.baselines import TOP_TOKENS
 from saeray.labels.detection import Distinct, Drawn, gather, mixed
 from saeray.labels.predict import test_in
+from saeray.stats.ranking import above, auroc, balanced_accuracy, column
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -139,7 +140,9 @@ def score_labels(
             source: _means([row for row in rows if row["source"] == source])
             for source in sorted({row["source"] for row in rows})
         },
-        SHUFFLED: _means(judged_shuffled),
+        SHUFFLED: _means(
+            [found for row, found in zip(rows, judged_shuffled, strict=True) if row["source"] != TOP_TOKENS]
+        ),
     }
     return Scores(table, summary)
 
@@ -155,23 +158,6 @@ def with_scores(labels: pa.Table, scores: Scores) -> pa.Table:
     values = [found.get(key, old) for key, old in zip(keys, before, strict=True)]
     at = labels.schema.get_field_index("score")
     return labels.set_column(at, labels.schema.field(at), pa.array(values, pa.float32()))
-
-
-def auroc(scores: Float64, positive: Bool) -> float:
-    """Chance that a positive scores above a negative, ties half; nan without both. Hanley and McNeil 1982."""
-    n = int(positive.sum())
-    if not 0 < n < len(scores):
-        return float("nan")
-    ranks = rankdata(scores)
-    return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * (len(scores) - n)))
-
-
-def balanced_accuracy(scores: Float64, positive: Bool, threshold: float) -> float:
-    """Mean of the shares of positives at or above the threshold and of negatives below it; nan without both."""
-    if positive.all() or not positive.any():
-        return float("nan")
-    above = scores >= threshold
-    return float((above[positive].mean() + (~above[~positive]).mean()) / 2)
 
 
 def midpoint(scores: Float64, positive: Bool) -> float:
@@ -243,11 +229,11 @@ def _judge(
         cut = threshold if threshold == threshold else usual
         if pair is not None and cut == cut and final.enough(row["latent"], MIN_DOCUMENTS):
             draw = final.draws[row["latent"]]
-            found[f"auroc_{name}"] = auroc(pair[1], draw.positive)
-            found[f"balanced_accuracy_{name}"] = balanced_accuracy(pair[1], draw.positive, cut)
+            found[f"auroc_{name}"] = float(auroc(column(pair[1]), draw.positive)[0])
+            found[f"balanced_accuracy_{name}"] = float(balanced_accuracy(above(pair[1], cut), draw.positive)[0])
             use = draw.positive | draw.hard
             if name == "embedding" and draw.hard.sum() >= MIN_DOCUMENTS // 2:
-                found["auroc_hard"] = auroc(pair[1][use], draw.positive[use])
+                found["auroc_hard"] = float(auroc(column(pair[1][use]), draw.positive[use])[0])
         judged.append(found)
     return judged
 

@@ -141,11 +141,6 @@ class LabelStore:
         return UsageError(f"no labels of source {', '.join(names)} in {self.root.uri}; there are: {there}")
 
 
-def labels_of(store: Store) -> dict[int, str]:
-    """The best label of each latent that has one: what reports call latents."""
-    return LabelStore.of(store).best()
-
-
 def source_name(name: str) -> str:
     """`name` in lower case, when it can name a file of labels. Raises UsageError when it cannot."""
     lower = name.strip().lower()

@@ -8,7 +8,6 @@ Every test finds spans of characters: a text has the property when there are eno
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from saeray.labels.languages import LANGUAGES, spans
 from saeray.labels.lexicon import MANNER, TOPICS
 from saeray.labels.patterns import PATTERNS
-from saeray.labels.units import BREAK, Units, units
+from saeray.labels.units import BREAK, Units
 
 Spans = list[tuple[int, int]]
 #: language, list of words, topic, pattern: how it is found. shape: a fact of the whole text.
@@ -234,11 +233,3 @@ def _shape(text: Units, found: dict[str, Spans]) -> None:
 def slug(name: str) -> str:
     """A test's name from a language's: letters and single underscores."""
     return re.sub(r"\W+", "_", name.lower()).strip("_")
-
-
-def measure_texts(texts: Sequence[str], name: str) -> NDArray[np.float64]:
-    """float64[texts], in [0, 1]: 0.5 and more where the text has the property `name`, more with more of it."""
-    column = index()[name]
-    only = frozenset([name])
-    amounts = np.array([measure(units(text), only).amount[column] for text in texts], float)
-    return np.minimum(1.0, amounts / 2)

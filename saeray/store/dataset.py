@@ -182,8 +182,14 @@ class Dataset:
 
     def self_check(self) -> dict[str, Any] | None:
         """The figures that `record_self_check` kept, or None."""
-        data = (self.root / SELF_CHECK).read_if_there()
-        found: dict[str, Any] | None = None if data is None else json.loads(data)
+        place = self.root / SELF_CHECK
+        data = place.read_if_there()
+        try:
+            found = None if data is None else json.loads(data)
+        except ValueError as error:
+            raise SaerayError(f"{place.uri} is not JSON ({error}): delete it, and the next encode makes it") from error
+        if not isinstance(found, dict | None):
+            raise SaerayError(f"{place.uri} holds no figures: delete it, and the next encode makes it")
         return found
 
     def record_self_check(self, figures: dict[str, Any]) -> None:

@@ -14,8 +14,9 @@ from word_sets import D_SAE, WORDS, write_set
 
 from saeray.analysis.write import write
 from saeray.evaluate.documents import Documents, folds
-from saeray.evaluate.labels import BEST, DOCUMENTS, evaluate_labels, ranks, shuffled, top_tokens
+from saeray.evaluate.labels import BEST, DOCUMENTS, evaluate_labels, ranks
 from saeray.evaluate.tasks import read_tasks
+from saeray.labels.baselines import shuffled, top_tokens
 
 MADE = {"saeray": "0", "store": "s", "fingerprint": "f", "d_sae": D_SAE}
 GOOD = {i: f"says {word}" for i, word in enumerate(WORDS)}
@@ -126,7 +127,7 @@ def test_labels_beside_come_from_the_labels_themselves():
     assert shuffled(GOOD) == mixed
     evidence = [json.dumps({"tokens": [["sorry", 0.4], ["Sorry", 0.1]]}), json.dumps({"tokens": [["x", 1]]}), None]
     table = pa.table({"latent": [3, 3, 5], "evidence": evidence})
-    assert top_tokens(table) == {3: "sorry, Sorry"}
+    assert [(row["latent"], row["text"]) for row in top_tokens(table).to_pylist()] == [(3, "sorry, Sorry")]
 
 
 def test_the_result_is_written_the_same_twice_and_escaped(documents, tmp_path):

@@ -11,8 +11,8 @@ from word_sets import D_SAE
 
 from saeray.analysis.write import write
 from saeray.evaluate.documents import folds
-from saeray.evaluate.measures import auroc, contrast
 from saeray.evaluate.pooling import WAYS, against, compare, evaluate_pooling, read_out
+from saeray.stats.ranking import auroc, contrast
 
 MADE = {"saeray": "0", "store": "s", "fingerprint": "f", "d_sae": D_SAE}
 

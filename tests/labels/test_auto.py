@@ -20,7 +20,8 @@ from labels.auto_corpus import (
 )
 
 from saeray.errors import SaerayError
-from saeray.labels.auto import auto_labels, facts_of, label, random_labels, top_token_labels
+from saeray.labels.auto import auto_labels, facts_of, label
+from saeray.labels.baselines import TOP_TOKENS, top_tokens
 from saeray.labels.predict import predict
 from saeray.labels.splits import split_of
 from saeray.labels.store import LABEL_SCHEMA
@@ -131,21 +132,13 @@ def test_copies_of_a_text_count_once(corpus, facts):
     assert twice.corpus.propose.n_documents == facts.corpus.propose.n_documents
 
 
-def test_top_tokens_are_the_commonest(facts):
-    """The plain baseline names the commonest peak tokens of each latent."""
-    rows = {row["latent"]: row for row in top_token_labels(facts).to_pylist()}
+def test_top_tokens_are_the_commonest(table):
+    """The plain baseline names the commonest peak tokens of each latent, with a test that predicts by them."""
+    rows = {row["latent"]: row for row in top_tokens(table).to_pylist()}
     assert rows[SORRY]["text"].split(", ")[0] == "sorry"
-    assert rows[SORRY]["source"] == "top-tokens"
-
-
-def test_random_labels_are_the_same_labels_dealt_out(table):
-    """The random baseline keeps the texts and their tests together and gives them to other latents."""
-    dealt = random_labels(table, seed=3)
-    assert dealt.schema.equals(LABEL_SCHEMA)
-    assert sorted(dealt.column("text").to_pylist()) == sorted(table.column("text").to_pylist())
-    assert dealt.column("latent").equals(table.column("latent"))
-    assert dealt.column("text").to_pylist() != table.column("text").to_pylist()
-    assert random_labels(table, seed=3).equals(dealt)
+    assert rows[SORRY]["source"] == TOP_TOKENS
+    test = json.loads(rows[SORRY]["evidence"])["test"]
+    assert predict(test, ["I am sorry.", "A green field."]).tolist() == [0.5, 0.0]
 
 
 def test_no_texts_is_said():

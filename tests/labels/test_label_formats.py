@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from saeray.errors import SaerayError, UsageError
-from saeray.labels import LabelStore, export_labels, import_labels, labels_of
+from saeray.labels import LabelStore, export_labels, import_labels
 from saeray.labels.formats import detect_format
 from saeray.labels.formats.delphi import balanced_accuracy
 from saeray.store import Store
@@ -115,7 +115,7 @@ def test_every_layout_reads_to_the_same_labels(tmp_path: Path, store_for: Stores
     source = SOURCES.get(layout, layout)
     assert found == {"format": name, "sources": [source], "labels": 5, "latents": 5, "skipped": 0}
     assert detect_format(str(path)) == name
-    assert labels_of(store) == dict(sorted(TEXTS.items()))
+    assert LabelStore.of(store).best() == dict(sorted(TEXTS.items()))
     days = set(LabelStore.of(store).table(source).column("date").to_pylist())
     assert days == {"2025-07-12" if layout == "neuronpedia" else "2026-11-01"}
 
@@ -156,7 +156,7 @@ def test_sixty_thousand_labels_take_seconds(tmp_path: Path, store_for: Stores, l
     found = import_labels(store, str(path))
     took = time.process_time() - began
     assert found["labels"] == found["latents"] == 60_000
-    assert labels_of(store) == texts
+    assert LabelStore.of(store).best() == texts
     assert took < 10
 
 
@@ -182,7 +182,7 @@ def test_neuronpedia_inner_paths_and_numbers_for_indices(tmp_path: Path, store_f
     write_neuronpedia(tmp_path, {3: "a"}, index=3)
     store = store_for()
     assert import_labels(store, str(tmp_path / where))["format"] == "neuronpedia"
-    assert labels_of(store) == {3: "a"}
+    assert LabelStore.of(store).best() == {3: "a"}
 
 
 def test_several_saes_in_one_directory_are_refused(tmp_path: Path, store_for: Stores) -> None:
@@ -193,7 +193,7 @@ def test_several_saes_in_one_directory_are_refused(tmp_path: Path, store_for: St
     with pytest.raises(UsageError, match=r"holds the labels of 2 SAEs \(layers\.19, layers\.20\): name those of one"):
         import_labels(store, str(path))
     assert import_labels(store, str(path / "explanations" / "layers.20"))["labels"] == 2
-    assert labels_of(store) == {5: "of twenty", 6: "too"}
+    assert LabelStore.of(store).best() == {5: "of twenty", 6: "too"}
 
     write_neuronpedia(tmp_path, {1: "a"})
     other = {"modelId": "llama3.3-70b-it", "layer": "49", "index": "1", "description": "b"}

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saeray.errors import SaerayError, UsageError
-from saeray.labels import LABEL_SCHEMA, LabelStore, labels_of
+from saeray.labels import LABEL_SCHEMA, LabelStore
 from saeray.labels import store as module
 from saeray.labels.store import MAX_TEXT, SHIPPED, cleaned, ship, source_name
 from saeray.saes import sae_digest, save_sae
@@ -93,7 +93,7 @@ def test_best_is_one_text_a_latent_by_preference(
 
 def test_labels_of_a_store_without_labels(store_for: Callable[..., Store]) -> None:
     """A report on a store that nobody labelled has numbers and no error."""
-    assert labels_of(store_for()) == {}
+    assert LabelStore.of(store_for()).best() == {}
 
 
 def test_a_store_without_encoder_has_no_labels(tmp_path: Path) -> None:
@@ -274,14 +274,14 @@ def test_labels_that_ship_with_an_sae_are_there_without_a_copy(
         pq.write_table(pq.read_table(shipped / SHIPPED).replace_schema_metadata(None), shipped / SHIPPED)
     store = store_for(d_sae=8, sha256=digest)
     labels = LabelStore.of(store)
-    assert labels_of(store) == {1: "one", 7: "seven"}
+    assert LabelStore.of(store).best() == {1: "one", 7: "seven"}
     assert labels.table("auto").to_pylist() == label_rows(*rows).to_pylist()
     assert [(one["name"], one["shipped"]) for one in labels.sources()] == [("auto", True)]
     assert (store.root / "labels").names() == []
     labels.add(label_rows({"latent": 2, "text": "two"}), "zoo")
-    assert labels_of(store) == {1: "one", 2: "two", 7: "seven"}
+    assert LabelStore.of(store).best() == {1: "one", 2: "two", 7: "seven"}
     labels.add(label_rows({"latent": 3, "text": "mine"}), "auto")
-    assert labels_of(store) == {2: "two", 3: "mine"}
+    assert LabelStore.of(store).best() == {2: "two", 3: "mine"}
 
 
 def test_labels_of_one_shipped_sae_are_not_another_s(
@@ -289,7 +289,7 @@ def test_labels_of_one_shipped_sae_are_not_another_s(
 ) -> None:
     """Two SAEs of one size share no labels."""
     ship(label_rows({"latent": 7, "text": "seven", "source": "auto"}), shipped)
-    assert labels_of(store_for(d_sae=8, sha256="f" * 64)) == {}
+    assert LabelStore.of(store_for(d_sae=8, sha256="f" * 64)).best() == {}
 
 
 def test_the_mark_of_shipped_labels_spares_loading_torch(shipped: Path, label_rows: Rows, tmp_path: Path) -> None:
@@ -299,9 +299,9 @@ def test_the_mark_of_shipped_labels_spares_loading_torch(shipped: Path, label_ro
         {"sae": {"d_sae": 8, "sha256": sae_digest(str(shipped))}}
     )
     code = (
-        "import sys, pathlib; from saeray.labels import store as m, labels_of; from saeray.store import Store;"
+        "import sys, pathlib; from saeray.labels import store as m, LabelStore; from saeray.store import Store;"
         "m.resources.files = lambda name: pathlib.Path(sys.argv[1]);"
-        "assert labels_of(Store.open(sys.argv[2])) == {7: 'seven'}; assert 'torch' not in sys.modules"
+        "assert LabelStore.of(Store.open(sys.argv[2])).best() == {7: 'seven'}; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "package"), str(tmp_path / "s")], check=True)
 

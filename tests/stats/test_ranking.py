@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score
 
-from saeray.evaluate.measures import auroc, average_precision, balanced_accuracy, column, contrast, spearman
+from saeray.stats.ranking import above, auroc, average_precision, balanced_accuracy, column, contrast, spearman
 
 MATRICES = st.integers(2, 12).flatmap(
     lambda n: st.tuples(
@@ -102,3 +102,20 @@ def test_rank_correlation(pair):
     a, b = pair
     expected = 0.0 if np.ptp(a) == 0 or np.ptp(b) == 0 else spearmanr(a, b).statistic
     assert spearman(a, b) == pytest.approx(expected)
+
+
+@given(st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=2, max_size=30), st.integers(-3, 3))
+def test_scores_of_any_sign_by_their_definitions(pairs: list[tuple[int, bool]], cut: int) -> None:
+    """Every positive against every negative, ties half; shares right of each class at a threshold."""
+    scores, positive = np.array([s for s, _ in pairs], float), np.array([p for _, p in pairs])
+    yes, no = scores[positive], scores[~positive]
+    area = auroc(column(scores), positive)[0]
+    right = balanced_accuracy(above(scores, cut), positive)[0]
+    if not len(yes) or not len(no):
+        assert np.isnan(area)
+        assert np.isnan(right)
+        return
+    wins = sum(float(a > b) + 0.5 * float(a == b) for a in yes for b in no)
+    assert area == pytest.approx(wins / (len(yes) * len(no)))
+    shares = (sum(a >= cut for a in yes) / len(yes) + sum(b < cut for b in no) / len(no)) / 2
+    assert right == pytest.approx(shares)

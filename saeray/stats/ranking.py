@@ -117,6 +117,11 @@ def column(scores: NDArray[Any]) -> Any:
     return sp.csc_array(rankdata(scores, method="dense").astype(np.float64)[:, None])
 
 
+def above(scores: NDArray[Any], threshold: float) -> Any:
+    """Which scores reach `threshold`, as a sparse column of ones: what `balanced_accuracy` takes for present."""
+    return sp.csc_array((scores >= threshold).astype(np.float64)[:, None])
+
+
 def spearman(a: NDArray[Any], b: NDArray[Any]) -> float:
     """Rank correlation, ties at their mean rank; 0 when either does not vary."""
     ranks = np.stack([rankdata(a), rankdata(b)])
