@@ -24,7 +24,7 @@ from saeray.labels.facts import STOP
 from saeray.labels.predict import predict_units, test_in
 from saeray.labels.splits import split_of
 from saeray.labels.surface import index, measure
-from saeray.labels.units import Units, units
+from saeray.labels.units import BREAK, Units, units
 from saeray.stats.frequency import Frequencies, flat, lengths
 from saeray.stats.length import standardise
 
@@ -43,8 +43,10 @@ SHARE = 0.25
 #: A name proposed here must be this much better than the label, which was found on more text.
 BETTER = 0.02
 
-#: A name of function words ("the word ‘an’") is as true as another and tells less, so it counts as half of one.
-PLAIN = 0.5
+#: A name of function words or common marks ("the word ‘an’", "commas") is as true as another and tells less, so it
+#: counts as half of one; a name of the whole text, not of where the latent peaks, as four fifths.
+PLAIN, WHOLE = 0.5, 0.8
+COMMON_MARKS = frozenset([",", ".", ":", BREAK])
 
 LABEL, HERE = "label", "these documents"
 
@@ -54,7 +56,7 @@ class Name:
     """What a latent is called here. `source`: `LABEL` or `HERE`. `agreement`: balanced accuracy of its test on
     documents that proposed nothing; `holds`: the share of each side's documents that pass the test, target first;
     `difference`: of these, target less the highest other, at equal length where there is one; `borne_out`: the test
-    agrees and differs as the latent does; `plain`: it is of function words alone."""
+    agrees and differs as the latent does; `plain`: it is of function words or common marks alone."""
 
     text: str
     source: str
@@ -67,7 +69,8 @@ class Name:
     @property
     def weight(self) -> float:
         """How much of a difference the name accounts for: that of its test, less what the test misses of the latent."""
-        return abs(self.difference) * (2 * self.agreement - 1) * (PLAIN if self.plain else 1.0)
+        told = PLAIN if self.plain else WHOLE if self.text.startswith("texts with") else 1.0
+        return abs(self.difference) * (2 * self.agreement - 1) * told
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ def name_latents(
             if offered and offered[1].get("kind", "none") != "none":
                 passes = texts.passes(offered[1])
                 agreement = sample.agreement(i, passes) + (BETTER if source == LABEL else 0.0)
-                tried.append((agreement, source, offered, passes))
+                tried.append((agreement, source, _tested(offered), passes))
         if tried:
             _, source, (text, test), passes = max(tried, key=lambda one: one[:2])
             found[latent] = replace(sample.named(i, text, source, passes, differences[latent]), plain=_plain(test))
@@ -228,8 +231,14 @@ def _proposed(
     return named, {text: part.amount[i] for part in parts for i, text in enumerate(part.texts)}
 
 
+def _tested(offered: tuple[str, Test]) -> tuple[str, Test]:
+    """A label without what its test does not ask ("the word ‘this’ near help")."""
+    text, test = offered
+    return text.split(" near ")[0], test
+
+
 def _plain(test: Test) -> bool:
-    return test["kind"] == "words" and all(word in STOP for word in test["words"])
+    return test["kind"] == "words" and all(word in STOP | COMMON_MARKS for word in test["words"])
 
 
 def _narrowed(batch: pa.RecordBatch, wanted: NDArray[np.int64]) -> pa.RecordBatch:

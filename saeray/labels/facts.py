@@ -146,8 +146,8 @@ def is_term(name: str) -> bool:
     """May a unit name a topic: three letters at least (or one of a script without spaces), no small word."""
     if name in STOP:
         return False
-    letters = name.replace("'", "")
-    return letters.isalpha() and (len(name) >= 3 or (len(name) == 2 and not name.isascii()))
+    # A contraction ("i'll") is a way of speaking, which the tests of manner name better.
+    return name.isalpha() and (len(name) >= 3 or (len(name) == 2 and not name.isascii()))
 
 
 _VAGUE = (

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from saeray.labels.languages import SMALL_WORDS
 from saeray.labels.surface import SurfaceTest
 from saeray.labels.words import MARKS, grouped, named, quoted, stem
 
@@ -220,8 +221,10 @@ def _topic(seen: Seen, words: list[tuple[str, float]], coverage: float) -> Named
     shown = (
         f"{topic.test.label.split(':')[0]}: {', '.join(terms[:4])}" if topic else f"texts about {', '.join(terms[:4])}"
     )
-    if coverage >= 0.35 and words:
-        shown = f"{quoted([w for w, _ in words[:2]])} in {shown}" if not topic else f"{shown}; ‘{words[0][0]}’"
+    # A comma in texts about the sea tells nothing of the sea.
+    told = [w for w, _ in words[:2] if w not in MARKS and w not in SMALL_WORDS]
+    if coverage >= 0.35 and told:
+        shown = f"{quoted(told)} in {shown}" if not topic else f"{shown}; ‘{told[0]}’"
     return Named(shown, "topic", test)
 
 

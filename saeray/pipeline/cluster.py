@@ -42,8 +42,16 @@ def connected() -> Iterator[bool]:
         cpus = max(LEAST_LOGICAL_CPUS, available_cpus() + 2)
         # Every actor pool prints an alarming line about its constructor arguments (ray issue 53727); ours are small.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        with _announcements_held():
-            ray.init(address="local", num_cpus=cpus, include_dashboard=False, logging_level=quiet, log_to_driver=False)
+        try:
+            with _announcements_held():
+                ray.init(
+                    address="local", num_cpus=cpus, include_dashboard=False, logging_level=quiet, log_to_driver=False
+                )
+        except Exception as error:  # Ray has no type of its own for "timed out during startup"
+            raise SaerayError(
+                f"Ray did not start on this machine ({first_line(error)[:120]}): it may be overloaded or short of "
+                "memory; try again"
+            ) from error
     try:
         yield not address
     finally:

@@ -30,6 +30,7 @@ def page(result: DiffResult) -> str:
         f"<h1>What {colours[0]} does more than {colours[1]}</h1>",
         f"<p>{_lede(result)}</p>",
         *_short_of_it(result, colours),
+        _how_to_read(result),
         *([f'<p class="note">{" ".join(notes)}</p>'] if notes else []),
         *_direction(result, result.more, 1, f"More in {colours[0]}"),
         *_direction(result, result.less, -1, f"More in {colours[1]}"),
@@ -51,7 +52,7 @@ def _lede(result: DiffResult) -> str:
         f"false-discovery rate of {q:g}."
     )
     if meanings < min(found, 2 * result.parameters["top"]):
-        text += f" Those that mean the same are one finding: {meanings:,} findings."
+        text += f" Taken together where they mean the same, the strongest make {meanings:,} findings."
     if tested and not found:
         row = max(result.rows.to_pylist(), key=lambda row: abs(row["difference"]))
         text += f" The largest difference is {points(row['difference'])} points, with q = {row['q']:.2g}."
@@ -65,6 +66,26 @@ def _short_of_it(result: DiffResult, colours: Sequence[str]) -> Iterator[str]:
         if found:
             said = "; ".join(f"{name(called.text)} ({_shares(called)})" for called, _ in found)
             yield f"<p>More in {colour}: {said}.</p>"
+
+
+def _how_to_read(result: DiffResult) -> str:
+    """The page's words, for who sees such a page for the first time."""
+    lines = {
+        "latent": "one of the features that the encoder finds in text; it is present in a document or not. Its number "
+        "is only its address.",
+        "bars and points": "the share of documents that have the latent on each side, and the difference of these "
+        "shares in percentage points, with its 95% interval.",
+        "finding": "a difference of one or more latents that mean the same, or go through the same documents.",
+        "plain test": "the name taken literally, as a search of the texts would: how many texts on each side have what "
+        "the name says. It is not the latent, so its shares are near the bars and not the same.",
+        "peaks on": "the words on which the latent is strongest, with the share of its documents.",
+        "at equal length": "the difference if both sides had documents of the same lengths.",
+        "q": "how many false findings to expect among all that are at least as clear: 0.05 is one in twenty.",
+    }
+    if not result.names.of:
+        del lines["plain test"]
+    drawn = "".join(f"<dt>{key}</dt><dd>{said}</dd>" for key, said in lines.items())
+    return f"<details><summary>How to read this page</summary><dl>{drawn}</dl></details>"
 
 
 def _shares(called: Name) -> str:
@@ -81,6 +102,8 @@ def _direction(result: DiffResult, groups: Sequence[LatentGroup], sign: int, hea
     said = f"{count}, {named:,} with a name that holds in these documents" if result.names.of else count
     if len(shown) < len(groups):
         said += f"; the first {len(shown)}"
+    if named:
+        said += ", by how much of a difference the name accounts for"
     # One scale for all, so that bars compare down the page.
     scale = max(sign * edge for row, _ in shown for edge in _interval(row))
     cards = [(_finding(row, group, result, sign, scale), result.named(group)) for row, group in shown]
