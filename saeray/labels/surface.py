@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saeray.labels.languages import LANGUAGES, spans
-from saeray.labels.lexicon import MANNER, TOPICS
+from saeray.labels.manner import MANNER
 from saeray.labels.patterns import PATTERNS
+from saeray.labels.topics import TOPICS
 from saeray.labels.units import BREAK, Units
 
 Spans = list[tuple[int, int]]
