@@ -1,4 +1,4 @@
-"""What regular expressions can tell of a text, a kind of them a file. Their order is that of every measure's columns."""
+"""What regular expressions can tell of a text, a kind of them a file, in the order of the columns of measures."""
 
 from saeray.labels.patterns.base import Pattern, Spans
 from saeray.labels.patterns.code import CODE
