@@ -11,6 +11,7 @@ import typer
 
 from saeray.evaluate.cli import evaluate_app
 from saeray.labels.cli import labels_app
+from saeray.pipeline.cli import cooccur, index
 from saeray.terminal import (
     ChannelOption,
     JsonOption,
@@ -161,14 +162,24 @@ def stats(
     out: OutOption = "stats",
     channel: ChannelOption = None,
     by: Annotated[str | None, typer.Option(help="A kept column: figures for each of its values.")] = None,
+    percentiles: Annotated[str, typer.Option(help="Percentiles of each latent's non-zero maxima: 50,90,99.")] = "90",
+    workers: Annotated[int | None, typer.Option(help="How many shards are counted at once.", min=1)] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Document frequency, token frequency and maximum of every latent."""
+    """How often each latent is present, how strongly, and by length. Shards counted before are not read again."""
     with reporting(as_json):
-        from saeray.analysis.frequencies import stats as run
-        from saeray.store import Store
+        from saeray.config import StatsConfig, validate
+        from saeray.pipeline.stats import stats as run
 
-        finish(run(Store.open(store), selector, channel=channel, by=by), out, as_json)
+        fields = {"selector": selector, "store": store, "out": out, "channel": channel, "by": by, "workers": workers}
+        config = validate(StatsConfig, fields | {"percentiles": percentiles.split(",")}, "stats")
+        with progress_bar(as_json) as show:
+            result = run(config, show)
+        finish(result, out, as_json)
+
+
+app.command()(index)
+app.command()(cooccur)
 
 
 @app.command()

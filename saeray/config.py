@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -111,6 +111,30 @@ class TrainSAEConfig(_Model):
         return self
 
 
+class IndexConfig(_Model):
+    """One `saeray index` run."""
+
+    dataset: str
+    store: str
+    check: bool = False  # digest every block file first, and make again what is spoilt
+
+
+class CooccurConfig(_Model):
+    """One `saeray cooccur` run; the YAML that `jobs/cooccur.py --config` reads. `selection`: NAME or NAME:cond,cond."""
+
+    selection: str
+    store: str
+    out: str = "cooccur"
+    channels: list[str] = Field(default=[], max_length=2)  # two: pairs between them, within the same documents
+    # Document frequencies: below one in a thousand chance pairs abound, above a half a latent says little.
+    band: tuple[float, float] = (0.001, 0.5)
+    min_support: int = Field(default=5, ge=1)  # documents that a pair has in common
+    floor: float = Field(default=0.3, ge=-1, le=1)  # least NPMI
+    num_gpus: float = Field(default=0, ge=0)
+    width: int | None = Field(default=None, ge=8)  # latents along a tile; by what it runs on
+    tiles: bool = False  # write the full counts too
+
+
 def presets() -> dict[str, EncoderConfig]:
     """The encoders that ship with saeray, by name."""
     text = resources.files("saeray").joinpath("presets.yaml").read_text()
@@ -147,3 +171,15 @@ def validate(model: type[Model], data: Any, where: str) -> Model:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"{where}: {field + ': ' if field else ''}{first['msg']}") from error
+
+
+class StatsConfig(_Model):
+    """One `saeray stats` run; the YAML that `jobs/stats.py --config` reads. `selector`: NAME or NAME:cond,cond."""
+
+    selector: str
+    store: str
+    out: str = "stats"
+    channel: str | None = None
+    by: str | None = None
+    percentiles: list[Annotated[float, Field(gt=0, le=100)]] = Field(default=[90], min_length=1)
+    workers: int | None = Field(default=None, ge=1)  # None: this process when little is to be counted, else all CPUs

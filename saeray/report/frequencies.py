@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from saeray.report.page import bar, card, document, made, percent, read_from, section, table
 from saeray.report.text import name
+from saeray.stats.quantiles import ERROR
 
 if TYPE_CHECKING:
     from saeray.analysis.frequencies import StatsResult
@@ -32,8 +34,11 @@ def page(result: StatsResult) -> str:
         f"of {result.total.d_sae:,} latents are present somewhere, {summary['mean_latents_per_document']:,} in a "
         "document on average.</p>",
         section("Latents by document frequency", _classes(result)),
+        section("By length", _lengths(result)),
         *([section(f"By {name(result.by)}", _groups(result))] if result.by else []),
         section("The most frequent", *_frequent(result)),
+        f'<p class="soft">Examples and peak tokens are from {result.sampled:,} of the documents; percentiles of maxima '
+        f"are within {percent(ERROR)} of the value.</p>",
         made([("selection", side["name"]), ("read from", read_from(side))], result.made_with),
     ]
     return document(f"Latents of {side['name']}", body)
@@ -44,6 +49,14 @@ def _classes(result: StatsResult) -> str:
     counts = np.bincount(np.searchsorted(lower, result.total.frequency, side="right") - 1, minlength=len(lower))
     bars = (bar(label, "t", n / counts.max(), f"{n:,}") for label, n in zip(_CLASSES, counts, strict=True))
     return f'<div class="bars">{"".join(bars)}</div>'
+
+
+def _lengths(result: StatsResult) -> str:
+    rows = (
+        [f"{one['from']:,} to {one['to']:,} tokens", f"{one['documents']:,}", f"{one['mean_latents']:,}"]
+        for one in result.lengths()
+    )
+    return table(["", "documents", "latents in a document"], rows)
 
 
 def _groups(result: StatsResult) -> str:
@@ -67,7 +80,13 @@ def _frequent(result: StatsResult) -> list[str]:
             row,
             result.evidence[row["latent"]],
             f"{percent(row['document_frequency'])} <small>of documents</small>",
-            f'<p class="soft">active on {percent(row["token_frequency"])} of tokens, at most {row["max"]:.3g}</p>',
+            f'<p class="soft">active on {percent(row["token_frequency"])} of tokens, {_strengths(row)}</p>',
         )
         for row in result.table(len(result.evidence))
     ]
+
+
+def _strengths(row: Mapping[str, Any]) -> str:
+    """The percentiles of the maxima where it is present, and the largest."""
+    percentiles = (f"{key} {value:.3g}" for key, value in row.items() if key.startswith("p") and key[1:2].isdigit())
+    return ", ".join([*percentiles, f"at most {row['max']:.3g}"])

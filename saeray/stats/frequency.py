@@ -6,8 +6,9 @@ and added; the integers come out the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,8 @@ Float64 = NDArray[np.float64]
 
 #: The columns of `documents` that counting reads.
 COLUMNS = ("n_tokens", "latents", "max", "count")
+#: Latents counted at once: four arrays of 2 MB fit a core's cache, and are not fetched anew from the system.
+PIECE = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -92,16 +95,19 @@ def grouped(
         for batch in table.to_batches():
             group = group_of(batch)
             n_documents += np.bincount(group, minlength=n_groups)
-            n_tokens += _sums(group, values(batch, "n_tokens"), n_groups)
-            latents = flat(batch, "latents").astype(np.int64)
-            if latents.size and latents.max() >= d_sae:
-                raise SaerayError(f"a row holds latent {latents.max()}, the encoder has {d_sae}; run `saeray verify`")
-            slot = np.repeat(group, lengths(batch, "latents")) * d_sae + latents
-            value = flat(batch, "max").astype(np.float32)
-            documents += np.bincount(slot, minlength=size)
-            tokens += _sums(slot, flat(batch, "count"), size)
-            max_sum += np.bincount(slot, weights=value, minlength=size)
-            np.maximum.at(maximum, slot, value)
+            np.add.at(n_tokens, group, values(batch, "n_tokens").astype(np.int64))
+            for start, stop in pieces(lengths(batch, "latents")):
+                piece = batch.slice(start, stop - start)
+                slot = flat(piece, "latents").astype(np.int64)
+                if slot.size and slot.max() >= d_sae:
+                    raise SaerayError(f"a row holds latent {slot.max()}, the encoder has {d_sae}; run `saeray verify`")
+                if n_groups > 1:
+                    slot += np.repeat(group[start:stop] * d_sae, lengths(piece, "latents"))
+                value = flat(piece, "max").astype(np.float32)
+                np.add.at(documents, slot, 1)
+                np.add.at(tokens, slot, flat(piece, "count").astype(np.int64))
+                np.add.at(max_sum, slot, value.astype(np.float64))
+                np.maximum.at(maximum, slot, value)
     columns = (a.reshape(n_groups, d_sae) for a in (documents, tokens, maximum, max_sum))
     return [Frequencies(int(n), int(t), *row) for n, t, *row in zip(n_documents, n_tokens, *columns, strict=True)]
 
@@ -124,6 +130,7 @@ def lengths(batch: pa.RecordBatch, column: str) -> Int64:
     return np.asarray(found.to_numpy(zero_copy_only=False), np.int64)
 
 
-def _sums(index: Int64, weights: NDArray[np.generic], size: int) -> Int64:
-    """Integer sums by index. bincount adds in float64, exact below 2^53, far above the tokens of one batch."""
-    return np.asarray(np.bincount(index, weights=weights, minlength=size), np.int64)
+def pieces(sizes: Int64) -> Iterator[tuple[int, int]]:
+    """Runs of rows with some `PIECE` latents each, whose arrays stay in a core's cache."""
+    cuts = np.searchsorted(np.cumsum(sizes), np.arange(PIECE, sizes.sum(), PIECE))
+    return pairwise(dict.fromkeys([0, *cuts.tolist(), len(sizes)]))

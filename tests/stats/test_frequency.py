@@ -58,6 +58,16 @@ def test_counts_equal_dense_numpy_however_rows_are_cut(seed, cuts, half):
     check(sum(parts[1:], parts[0]), dense, counts, n_tokens)
 
 
+@pytest.mark.parametrize("piece", [1, 2, 7, 50])
+def test_pieces_of_any_size_count_the_same(piece, monkeypatch):
+    """A batch is counted in pieces that fit a cache: none left out, none twice, rows without latents among them."""
+    monkeypatch.setattr("saeray.stats.frequency.PIECE", piece)
+    dense, counts, n_tokens = corpus(5)
+    dense[[0, 7, 8, 39]] = counts[[0, 7, 8, 39]] = 0
+    check(frequencies([rows(dense, counts, n_tokens)], D_SAE), dense, counts, n_tokens)
+    check(frequencies([rows(dense[:0], counts[:0], n_tokens[:0])], D_SAE), dense[:0], counts[:0], n_tokens[:0])
+
+
 def test_groups_in_one_pass_equal_each_alone():
     dense, counts, n_tokens = corpus(3)
     group = np.random.default_rng(0).integers(0, 3, 40)
