@@ -1,4 +1,4 @@
-"""Fixtures for the whole tree: the S3 server, and one torch thread for a test that uses torch.
+"""Fixtures for the whole tree: the S3 server, the tiny encoder, and one torch thread for a test that uses torch.
 
 This directory is put on the path, so that tests can import the helper modules that lie in it.
 """
@@ -29,15 +29,27 @@ def _one_torch_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """A running server with its bucket: .endpoint .env .bucket .pid .kill() .start() .restart()."""
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The YAML of a tiny reader and SAE."""
+    from tiny import make_encoder_yaml  # torch and transformers: four seconds that most of the tree does without
+
+    return make_encoder_yaml(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture(scope="session")
+def s3_unstarted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """The server before anything needs it: its address is known, nothing answers there."""
     server = S3Server(tmp_path_factory.mktemp("weed"))
-    try:
-        server.start()
-        server.make_bucket()
-        yield server
-    finally:
-        server.kill()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def s3_server(s3_unstarted: S3Server) -> S3Server:
+    """A running server with its bucket: .endpoint .env .bucket .pid .kill() .start() .restart()."""
+    s3_unstarted.start()
+    s3_unstarted.make_bucket()
+    return s3_unstarted
 
 
 @pytest.fixture

@@ -10,14 +10,10 @@ Parquet writer (its file names change from run to run, so a rerun duplicates row
 from __future__ import annotations
 
 import logging
-import os
 import secrets
-import socket
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +26,8 @@ from saeray.errors import SaerayError, UsageError
 from saeray.loading import describe
 from saeray.pipeline.attempts import Attempts
 from saeray.pipeline.cluster import available_cpus, connected
-from saeray.pipeline.selfcheck import check_encoder
+from saeray.pipeline.lease import hold_lease
+from saeray.pipeline.selfcheck import device_of, self_checked
 from saeray.pipeline.stages import Encode, encoder_json, read, write
 from saeray.store import Dataset, Input, PlanSettings, Shard, Store, adopt_shard, list_inputs, location
 from saeray.store.commits import part_name
@@ -45,7 +42,6 @@ SHARD_TOKENS_CPU, SHARD_TOKENS_GPU = CPU_SHARD_TOKENS, 1_500_000
 # A run stops when this many shards have failed: by then it is the disk, the network or the settings, not the shards.
 MOST_FAILED = 10
 MOST_REASONS = 3
-RENEW_SECONDS = 10.0
 
 
 @dataclass
@@ -111,13 +107,13 @@ def encode(config: EncodeConfig, on_progress: Callable[[Progress], None] | None 
     dataset = store.dataset(config.dataset, create=True)
     settings = _settings(config, inputs, dataset)
     # The lease comes first: a second run is told at once, not after a cluster and a reader have started.
-    with _lease(dataset), connected() as own_cluster:
+    with hold_lease(dataset), connected() as own_cluster:
         described = _describe(encoder)
         if settings.messages_column and not described["reader"]["template"]["enabled"]:
             raise UsageError(f"the reader {encoder.reader.model} has no chat template, which messages need")
         if store.encoder() is not None:
             store.claim_encoder(described)
-        checked = _self_check(config, encoder, dataset, inputs, settings, own_cluster)
+        checked = self_checked(config, encoder, dataset, inputs, settings, own_cluster)
         dataset.sweep()
         plan = dataset.add_plan(inputs, settings)
         store.claim_encoder(described)  # after the plan: input that is refused leaves the store as it was
@@ -134,35 +130,6 @@ def encode(config: EncodeConfig, on_progress: Callable[[Progress], None] | None 
         if result.rejects:
             result.reasons = dict(Counter(dataset.rejects()["reason"].to_pylist()).most_common(MOST_REASONS))
     return result
-
-
-def _self_check(
-    config: EncodeConfig,
-    encoder: EncoderConfig,
-    dataset: Dataset,
-    inputs: list[Input],
-    settings: PlanSettings,
-    own_cluster: bool,
-) -> dict[str, Any] | None:
-    """The dataset's self-check, made now when it has none. Warns of what is out of its band; strict runs refuse it."""
-    _check_gpu(config, own_cluster)
-    found = dataset.self_check() or check_encoder(config, encoder, inputs, settings, _device(config))
-    for warning in (found or {}).get("warnings", ()):
-        if config.strict:
-            raise SaerayError(f"{warning} (a warning without --strict)")
-        log.warning("self-check: %s", warning)
-    return found
-
-
-def _device(config: EncodeConfig) -> str:
-    return config.device or ("cuda" if config.num_gpus else "cpu")
-
-
-def _check_gpu(config: EncodeConfig, own_cluster: bool) -> None:
-    if config.num_gpus and not ray.cluster_resources().get("GPU"):
-        if own_cluster:
-            raise SaerayError("a GPU was asked for and this machine has none; leave out --num-gpus")
-        log.warning("the cluster has no GPU yet; waiting for one to join")
 
 
 def _outside(store: Store, inputs: list[Input]) -> list[Input]:
@@ -261,7 +228,7 @@ def _run(
 ) -> None:
     workers = min(config.workers or _default_workers(config, own_cluster), len(todo))
     threads = config.threads or _threads(workers, own_cluster)
-    device = _device(config)
+    device = device_of(config)
     _configure_ray_data()
     encoder_text = encoder_json(encoder)
     attempts = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Attempts).remote()
@@ -350,49 +317,3 @@ def _configure_ray_data() -> None:
     context.execution_no_progress_timeout_s = -1  # waiting for scarce GPUs is not an error
     context.retried_map_errors = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-
-
-@contextmanager
-def _lease(dataset: Dataset) -> Iterator[None]:
-    """Holds the dataset's lease, renewed by a thread. It only saves work: without it two runs would still agree."""
-    owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-    lease = dataset.acquire_lease(owner)
-    if lease.owner != owner and _is_dead(lease.owner):
-        dataset.release_lease(lease.owner)
-        lease = dataset.acquire_lease(owner)
-    if lease.owner != owner:
-        raise SaerayError(
-            f"another run ({lease.owner.rsplit(':', 1)[0]}) is encoding {dataset.name}; if it is dead, its lease "
-            "ends within a minute"
-        )
-    stop = threading.Event()
-
-    def renew() -> None:
-        while not stop.wait(RENEW_SECONDS):
-            try:
-                dataset.renew_lease(owner)
-            except SaerayError as error:  # a lost lease costs double work at worst
-                log.warning("could not renew the lease: %s", error)
-
-    thread = threading.Thread(target=renew, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(timeout=RENEW_SECONDS)
-        dataset.release_lease(owner)
-
-
-def _is_dead(owner: str) -> bool:
-    """Whether the run of this lease was on this machine and its process is gone."""
-    host, pid, _ = [*owner.split(":"), "", ""][:3]
-    if host != socket.gethostname() or not pid.isdigit():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False

@@ -4,6 +4,7 @@ planned, so that a strict refusal leaves the store as it was.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,11 +16,46 @@ from saeray.loading import self_check_of, source_of, tokenizer_of
 from saeray.readers.template import TemplateError
 from saeray.readers.tokens import DocumentTokenizer, TokenizedDocument, Turn
 from saeray.selfcheck import TOKENS
-from saeray.store import Input, PlanSettings, location
+from saeray.store import Dataset, Input, PlanSettings, location
 from saeray.store.cells import MISSING, Reject, messages_cell, text_cell
 from saeray.store.rows import read_rows
 
+log = logging.getLogger(__name__)
 MOST_ROWS = 200  # looked at for `TOKENS` tokens: texts of three tokens are enough
+
+
+def self_checked(
+    config: EncodeConfig,
+    encoder: EncoderConfig,
+    dataset: Dataset,
+    inputs: list[Input],
+    settings: PlanSettings,
+    own_cluster: bool,
+) -> dict[str, Any] | None:
+    """The dataset's self-check, made now when it has none; None when the inputs hold nothing that can be read.
+
+    Warns of what is out of its band. Raises SaerayError for that in strict runs, when the encoder cannot be loaded, and
+    when a cluster of one's own has no GPU for a run that asks for one.
+    """
+    _check_gpu(config, own_cluster)
+    found = dataset.self_check() or check_encoder(config, encoder, inputs, settings, device_of(config))
+    for warning in (found or {}).get("warnings", ()):
+        if config.strict:
+            raise SaerayError(f"{warning} (a warning without --strict)")
+        log.warning("self-check: %s", warning)
+    return found
+
+
+def device_of(config: EncodeConfig) -> str:
+    """Where a run's encoders work: the device asked for, else `cuda` when it asks for GPUs, else `cpu`."""
+    return config.device or ("cuda" if config.num_gpus else "cpu")
+
+
+def _check_gpu(config: EncodeConfig, own_cluster: bool) -> None:
+    if config.num_gpus and not ray.cluster_resources().get("GPU"):
+        if own_cluster:
+            raise SaerayError("a GPU was asked for and this machine has none; leave out --num-gpus")
+        log.warning("the cluster has no GPU yet; waiting for one to join")
 
 
 def check_encoder(

@@ -1,14 +1,21 @@
-"""The whole path on what ships: reader, SAE and corpus, as a newcomer runs it."""
+"""The whole path on what ships: reader, SAE and corpus, as a newcomer runs it.
+
+Of the corpus a third of the prompts; `make soak` takes them all.
+"""
 
 import json
 import math
 import re
 import shutil
 from collections import Counter
+from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
+from clusters import quiet_ray
 
 from saeray.config import EncodeConfig
 from saeray.demo.run import _make_room, run_demo
@@ -19,10 +26,16 @@ from saeray.store import Store
 pytestmark = pytest.mark.embedded
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
-    out = tmp_path_factory.mktemp("demo")
-    return out, run_demo(out, None, lambda _line: None)
+@pytest.fixture(scope="module", params=[20, pytest.param(60, marks=pytest.mark.soak)], ids="{} prompts".format)
+def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict]]:
+    shipped = [json.loads(line) for line in resources.files("saeray.demo").joinpath("corpus.jsonl").open()]
+    rows = [row for row in shipped if row["prompt_id"] < request.param]
+    assert len(rows) == 3 * request.param
+    package, out = tmp_path_factory.mktemp("package"), tmp_path_factory.mktemp("demo")
+    (package / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with quiet_ray(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("saeray.demo.run.resources", SimpleNamespace(files=lambda _: package, as_file=resources.as_file))
+        yield out, run_demo(out, None, lambda _line: None)
 
 
 def corpus(out: Path) -> list[dict]:

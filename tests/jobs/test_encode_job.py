@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from clusters import quiet_ray
 from runs import assert_whole, random_texts, write_jsonl
-from tiny import make_encoder_yaml
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -34,17 +34,22 @@ def free_ports(count: int) -> list[int]:
 
 
 def environment() -> dict[str, str]:
-    """What both the cluster and its clients need: this Python first on the path, and no token of the user's."""
+    """What both the cluster and its clients need beside `quiet_ray`: this Python first on the path, and no token of the
+    user's."""
     env = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     path = f"{BIN}{os.pathsep}{env['PATH']}"
-    return env | {"PATH": path, "RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    return env | {"PATH": path, "RAY_AUTH_MODE": "disabled"}
 
 
 @pytest.fixture
 def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a one-node cluster with its dashboard, on ports of its own."""
+    with quiet_ray(tmp_path_factory.mktemp("cache")):
+        yield from head_of(tmp_path_factory.mktemp("ray"))
+
+
+def head_of(directory: Path) -> Iterator[str]:
     gcs, port, agent, runtime, client = free_ports(5)
-    directory = tmp_path_factory.mktemp("ray")
     head = subprocess.Popen(
         [
             BIN / "ray", "start", "--head", "--block", "--num-cpus=4", f"--port={gcs}", "--dashboard-host=127.0.0.1",
@@ -86,13 +91,13 @@ def submit(dashboard: str, config: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment(), cwd=ROOT, capture_output=True, text=True, timeout=280)
 
 
-def test_a_submitted_job_encodes_and_says_why_it_cannot(dashboard: str, tmp_path: Path) -> None:
+def test_a_submitted_job_encodes_and_says_why_it_cannot(dashboard: str, encoder: Path, tmp_path: Path) -> None:
     inputs = write_jsonl(tmp_path / "a.jsonl", random_texts(1, 12, (20, 60)))
     fields = {
         "inputs": [str(inputs)],
         "dataset": "texts",
         "store": str(tmp_path / "store"),
-        "encoder": str(make_encoder_yaml(tmp_path / "encoder")),
+        "encoder": str(encoder),
         "shard_tokens": 300,
         "workers": 1,
     }
@@ -104,8 +109,8 @@ def test_a_submitted_job_encodes_and_says_why_it_cannot(dashboard: str, tmp_path
     assert "documents, " in done.stdout  # a line of progress a shard
     assert_whole(tmp_path / "store")
 
-    config.write_text(yaml.safe_dump(fields | {"text_column": "answer"}))
+    config.write_text(yaml.safe_dump(fields | {"inputs": [str(tmp_path / "no.jsonl")]}))
     refused = submit(dashboard, config)
     assert refused.returncode != 0
-    assert "begun with text_column = text, not answer" in refused.stdout
+    assert f"there is no input {tmp_path / 'no.jsonl'}" in refused.stdout
     assert "Traceback" not in refused.stdout

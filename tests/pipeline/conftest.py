@@ -1,48 +1,50 @@
-"""One tiny encoder and one Ray for all tests of the pipeline: starting Ray takes ten seconds, a run on it three."""
+"""One Ray for all tests of the pipeline, and stores that are read or copied: starting Ray takes ten seconds, and every
+encoder of a run is a process that imports torch and transformers, two to three seconds of a core."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import ray
+from clusters import quiet_ray
+from ray.cluster_utils import Cluster
 from runs import DATASET, LONG_SHARD_TOKENS, contents, encode_config, random_texts, write_jsonl
-from tiny import make_encoder_yaml
+from s3_server import S3Server
 
 from saeray.pipeline.encode import encode
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Workers that are not pushed aside by whatever else the machine does, and a cache of the tests' own."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("RAY_worker_niceness", "0")
-    patch.setenv("RAY_prestart_worker_first_driver", "0")  # an idle worker costs a second of a core; most stay idle
-    patch.setenv("SAERAY_CACHE", str(tmp_path_factory.mktemp("cache")))
-    patch.setenv("RAY_BACKEND_LOG_LEVEL", "fatal")
-    patch.delenv("RAY_ADDRESS", raising=False)
-    yield
-    patch.undo()
+    with quiet_ray(tmp_path_factory.mktemp("cache")):
+        yield
 
 
 @pytest.fixture(scope="session")
-def ray_address(_environment: None) -> Iterator[str]:
-    """A Ray of this test run's own, which runs in this process use; other processes reach it by the address.
+def ray_cluster(_environment: None, s3_unstarted: S3Server) -> Iterator[Cluster]:
+    """A Ray of this test run's own, which runs in this process use and which nodes can be added to.
 
-    Its CPUs and its GPU are what Ray is told, for scheduling.
+    Its CPUs and its GPU are what Ray is told, for scheduling. Its workers know the S3 server, started or not.
     """
-    context = ray.init(
-        address="local", num_cpus=6, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="error"
-    )
-    yield context.address_info["gcs_address"]
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in s3_unstarted.env.items():
+            patch.setenv(name, value)
+        made = Cluster(True, head_node_args={"num_cpus": 6, "num_gpus": 1, "include_dashboard": False})
+    try:
+        ray.init(address=made.address, log_to_driver=False, logging_level="error")
+        yield made
+    finally:
+        ray.shutdown()
+        made.shutdown()
 
 
 @pytest.fixture(scope="session")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The YAML of a tiny reader and SAE."""
-    return make_encoder_yaml(tmp_path_factory.mktemp("encoder"))
+def ray_address(ray_cluster: Cluster) -> str:
+    """Where processes other than this one reach the tests' Ray."""
+    return str(ray_cluster.address)
 
 
 @pytest.fixture(scope="session")
@@ -56,27 +58,47 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(
-    ray_address: str, texts: Path, encoder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, object]:
-    """What a run of one worker over `texts` leaves when nothing happens to it."""
+def undisturbed_store(ray_address: str, texts: Path, encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of a strict run of one worker over `texts` to which nothing happened; to be read or copied."""
     assert ray_address
     store = tmp_path_factory.mktemp("undisturbed")
-    result = encode(encode_config(texts, store, encoder, workers=1))
+    result = encode(encode_config(texts, store, encoder, strict=True))
     assert not result.failed
     assert not result.missing
     assert result.encoded == result.shards > 6
     assert result.documents == 34
     assert result.rejects == 2
-    return contents(store, DATASET)
+    return store
+
+
+@pytest.fixture(scope="session")
+def undisturbed(undisturbed_store: Path) -> dict[str, object]:
+    """What that run left."""
+    return contents(undisturbed_store, DATASET)
+
+
+@pytest.fixture
+def copied_store(undisturbed_store: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Makes a copy of `undisturbed_store` that a test may change, without the shards that it names."""
+
+    def copy(*lost: int) -> Path:
+        store = Path(shutil.copytree(undisturbed_store, tmp_path / "store"))
+        for shard in lost:
+            files = list(store.glob(f"datasets/*/*/*{shard:05d}.*"))
+            assert len(files) >= 2  # a part and its commit
+            for file in files:
+                file.unlink()
+        return store
+
+    return copy
 
 
 @pytest.fixture(scope="session")
 def long_texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some twenty shards of four documents and half a second each, so that kills land inside them."""
+    """Some twenty shards of two documents and a quarter of a second each, so that kills land inside them."""
     directory = tmp_path_factory.mktemp("long_texts")
     for name, seed in (("a.jsonl", 3), ("b.jsonl", 4)):
-        write_jsonl(directory / name, random_texts(seed, 40, (5500, 6500)), model=["A", "B"] * 20)
+        write_jsonl(directory / name, random_texts(seed, 20, (5500, 6500)), model=["A", "B"] * 10)
     return directory
 
 
@@ -89,5 +111,5 @@ def long_undisturbed(
     store = tmp_path_factory.mktemp("long_undisturbed")
     result = encode(encode_config(long_texts, store, encoder, shard_tokens=LONG_SHARD_TOKENS))
     assert result.encoded == result.shards > 15
-    assert result.documents == 80
+    assert result.documents == 40
     return contents(store, DATASET)

@@ -58,21 +58,8 @@ def test_the_same_texts_from_any_kind_of_file_are_the_same_rows(encoder: Path, t
     assert counted == [(25, sum(len(row["latents"]) for row in table.to_pylist()))]
 
 
-def test_a_glob_is_planned_and_a_new_match_is_the_next_plan(encoder: Path, tmp_path: Path) -> None:
-    for name in ("day-1.jsonl", "day-2.jsonl", "night.jsonl"):
-        (tmp_path / name).write_text(json.dumps({"text": f"this is {name}"}) + "\n")
-    store = tmp_path / "store"
-    first = encode(encode_config(tmp_path / "day-*.jsonl", store, encoder, workers=1))
-    assert first.documents == 2
-    (tmp_path / "day-3.jsonl").write_text(json.dumps({"text": "this is new"}) + "\n")
-    assert encode(encode_config(tmp_path / "day-*.jsonl", store, encoder, workers=1)).documents == 1
-    ids = [row["doc_id"] for table in dataset_of(store).scan(None, ["doc_id"]) for row in table.to_pylist()]
-    assert ids == ["day-1.jsonl:0", "day-2.jsonl:0", "day-3.jsonl:0"]
-
-
-@pytest.mark.parametrize("kind", ["lists of structs", "strings of JSON"])
-def test_messages_give_a_row_a_role(kind: str, encoder: Path, tmp_path: Path) -> None:
-    """From Parquet's lists of structs and from JSON strings, with rejects for what is no conversation."""
+def test_messages_give_a_row_a_role(encoder: Path, tmp_path: Path) -> None:
+    """From Parquet's lists of structs and from strings of JSON, with rejects for what is no conversation."""
     talks = [
         [{"role": "user", "content": "who is there"}, {"role": "assistant", "content": "nobody knows"}],
         [
@@ -84,22 +71,30 @@ def test_messages_give_a_row_a_role(kind: str, encoder: Path, tmp_path: Path) ->
         [],
         [{"role": "user", "content": ""}],
     ]
-    column: list[Any] = talks if kind == "lists of structs" else [json.dumps(talk) for talk in talks]
-    inputs = tmp_path / "talks.parquet"
-    pq.write_table(pa.table({"messages": column, "id": ["a", "b", "c", "d"]}), inputs)
-    result = encode(encode_config(inputs, tmp_path / "store", encoder, id_column="id", workers=1))
-    assert (result.documents, result.rejects) == (2, 2)
-    assert_whole(tmp_path / "store")
-    rows = pa.concat_tables(dataset_of(tmp_path / "store").scan()).to_pylist()
+    columns: dict[str, list[Any]] = {"strings": [json.dumps(talk) for talk in talks], "structs": talks}
+    inputs, store = tmp_path / "in", tmp_path / "store"
+    inputs.mkdir()
+    for kind, column in columns.items():
+        ids = [f"{kind} {name}" for name in "abcd"]
+        pq.write_table(pa.table({"messages": column, "id": ids}), inputs / f"{kind}.parquet")
+    result = encode(encode_config(inputs, store, encoder, id_column="id"))
+    assert (result.documents, result.rejects) == (4, 4)
+    assert_whole(store)
+    rows = pa.concat_tables(dataset_of(store).scan()).to_pylist()
     assert [(row["doc_id"], row["channel"], row["text"]) for row in rows] == [
-        ("a", "user", "who is there"),
-        ("a", "assistant", "nobody knows"),
-        ("b", "system", "be brief"),
-        ("b", "user", "first\n\nsecond"),
-        ("b", "assistant", "one"),
+        (f"{kind} {name}", channel, text)
+        for kind in columns
+        for name, channel, text in [
+            ("a", "user", "who is there"),
+            ("a", "assistant", "nobody knows"),
+            ("b", "system", "be brief"),
+            ("b", "user", "first\n\nsecond"),
+            ("b", "assistant", "one"),
+        ]
     ]
     assert all(len(row["token_starts"]) == row["n_tokens"] > 0 for row in rows)
-    assert {row["doc_id"] for row in dataset_of(tmp_path / "store").rejects().to_pylist()} == {"c", "d"}
+    rejected = {row["doc_id"] for row in dataset_of(store).rejects().to_pylist()}
+    assert rejected == {f"{kind} {name}" for kind in columns for name in "cd"}
 
 
 def test_a_line_of_a_megabyte_is_cut_to_the_window_when_that_is_asked(encoder: Path, tmp_path: Path) -> None:
@@ -108,7 +103,7 @@ def test_a_line_of_a_megabyte_is_cut_to_the_window_when_that_is_asked(encoder: P
     )
     inputs = tmp_path / "a.jsonl"
     inputs.write_text("".join(json.dumps({"text": text}) + "\n" for text in ("this is " * 131_072, "short")))
-    result = encode(encode_config(inputs, tmp_path / "store", cutting, workers=1))
+    result = encode(encode_config(inputs, tmp_path / "store", cutting))
     assert (result.documents, result.rejects) == (2, 0)
     long, short = pa.concat_tables(dataset_of(tmp_path / "store").scan()).to_pylist()
     assert len(long["text"]) == 1 << 20

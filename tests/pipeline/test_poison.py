@@ -33,7 +33,7 @@ def test_a_document_that_the_reader_fails_on_is_a_reject(tmp_path: Path) -> None
     inputs = write_jsonl(tmp_path / "a.jsonl", [good[0], f"1 2{last} secret", good[1], good[2]])
     yaml = encoder_yaml(tmp_path / "e.yaml", reader, make_sae_dir(tmp_path / "sae", d_in=32))
 
-    result = encode(encode_config(inputs, tmp_path / "store", yaml, workers=1))
+    result = encode(encode_config(inputs, tmp_path / "store", yaml))
     assert (result.shards, result.encoded, result.documents, result.rejects) == (1, 1, 3, 1)
     [reject] = dataset_of(tmp_path / "store").rejects().to_pylist()
     assert (reject["row"], reject["doc_id"]) == (1, "a.jsonl:1")

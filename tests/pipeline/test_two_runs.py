@@ -10,8 +10,20 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
-from runs import LONG_SHARD_TOKENS, Driver, assert_whole, committed, contents, encode_config, shards_in
+from clusters import raylet_of
+from ray.cluster_utils import Cluster
+from runs import (
+    LONG_SHARD_TOKENS,
+    Driver,
+    assert_whole,
+    committed,
+    contents,
+    encode_config,
+    encoders_below,
+    shards_in,
+)
 
 from saeray.errors import SaerayError
 from saeray.pipeline.encode import encode
@@ -23,10 +35,11 @@ def said(driver: Driver) -> list[str]:
 
 
 def test_ctrl_c_leaves_a_store_to_go_on_from_and_two_runs_at_once_agree(
-    ray_address: str, long_texts: Path, encoder: Path, long_undisturbed: dict[str, Any], tmp_path: Path
+    ray_cluster: Cluster, long_texts: Path, encoder: Path, long_undisturbed: dict[str, Any], tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
-    with Driver(long_texts, store, encoder, ray_address=ray_address) as first:
+    one_worker = (long_texts, store, encoder, "--workers", "1")
+    with Driver(*one_worker, ray_address=ray_cluster.address) as first:
         first.wait_for_commits(2)
         os.kill(first.pid, signal.SIGINT)
         assert first.wait() == 1
@@ -36,31 +49,46 @@ def test_ctrl_c_leaves_a_store_to_go_on_from_and_two_runs_at_once_agree(
     assert not list(store.rglob("lease.json"))
     assert 2 <= committed(str(store)) < shards_in(long_undisturbed)
 
-    with Driver(long_texts, store, encoder, ray_address=ray_address) as again:
+    with Driver(*one_worker, ray_address=ray_cluster.address) as again:
         before = committed(str(store))
         again.wait_for_commits(before + 1)
         config = encode_config(long_texts, store, encoder, shard_tokens=LONG_SHARD_TOKENS)
         with pytest.raises(SaerayError, match=rf"another run \(.*:{again.pid}\) is encoding texts; if it is dead"):
             encode(config)
 
-        # Without its lease nothing keeps a second run out; both work on the same shards.
+        # Without its lease nothing keeps a second run out. Its encoder sleeps until the second run has done a shard, so
+        # that they work on the same ones.
+        asleep = encoders_below(raylet_of(ray_cluster.head_node).pid)
+        assert asleep
+        for process in asleep:
+            process.suspend()
+
+        def wake(_: object = None) -> None:
+            for process in asleep:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.resume()
+
         lease = store / "datasets/texts/lease.json"
-        over = threading.Event()
+        lost, over = threading.Event(), threading.Event()
 
         def lose_lease() -> None:
             while not over.wait(0.01):
                 with contextlib.suppress(FileNotFoundError):
                     if str(again.pid) in lease.read_text():
                         lease.unlink()
+                        lost.set()
 
         thread = threading.Thread(target=lose_lease)
         thread.start()
         try:
-            result = encode(config)
+            assert lost.wait(60)
+            result = encode(config, wake)
         finally:
+            wake()
             over.set()
             thread.join()
         assert not result.failed
+        assert result.encoded > 0
         assert result.missing == 0
         assert again.wait() == 0, again.stderr
     assert contents(store) == long_undisturbed

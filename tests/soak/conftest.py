@@ -1,4 +1,4 @@
-"""What the long runs share: a tiny encoder, 150 shards, and what an undisturbed run over them leaves."""
+"""What the long runs share: 150 shards, and what an undisturbed run over them leaves."""
 
 from __future__ import annotations
 
@@ -7,25 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import Driver, contents, random_texts, write_jsonl
-from tiny import make_encoder_yaml
+from clusters import quiet_ray
+from runs import SOAK_SHARD_TOKENS, Driver, contents, random_texts, write_jsonl
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    patch = pytest.MonkeyPatch()
-    patch.setenv("RAY_worker_niceness", "0")
-    patch.setenv("RAY_prestart_worker_first_driver", "0")  # an idle worker costs a second of a core; most stay idle
-    patch.setenv("SAERAY_CACHE", str(tmp_path_factory.mktemp("cache")))
-    patch.delenv("RAY_ADDRESS", raising=False)
-    yield
-    patch.undo()
-
-
-@pytest.fixture(scope="session")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The YAML of a tiny reader and SAE."""
-    return make_encoder_yaml(tmp_path_factory.mktemp("encoder"))
+    with quiet_ray(tmp_path_factory.mktemp("cache")):
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +29,6 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def undisturbed(corpus: Path, encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     store = tmp_path_factory.mktemp("undisturbed")
-    with Driver(corpus, store, encoder) as driver:
+    with Driver(corpus, store, encoder, shard_tokens=SOAK_SHARD_TOKENS) as driver:
         assert driver.wait() == 0, driver.stderr
     return contents(store)

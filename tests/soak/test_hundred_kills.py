@@ -16,8 +16,9 @@ from typing import Any
 
 import psutil
 import pytest
+from clusters import cluster_of, raylet_of
 from ray.cluster_utils import Cluster
-from runs import Driver, assert_whole, committed, contents, dataset_of, encoders_below, ticks
+from runs import SOAK_SHARD_TOKENS, Driver, assert_whole, committed, contents, dataset_of, encoders_below, ticks
 from s3_server import S3Server
 
 pytestmark = pytest.mark.soak
@@ -127,7 +128,7 @@ def test_encoders_and_drivers(corpus: Path, encoder: Path, undisturbed: dict[str
         toll,
         100,
         lambda number: tmp_path / f"store-{number}",
-        lambda store, notes: Driver(corpus, store, encoder, begun=notes),
+        lambda store, notes: Driver(corpus, store, encoder, begun=notes, shard_tokens=SOAK_SHARD_TOKENS),
         strike,
         undisturbed,
         tmp_path / "begun",
@@ -155,7 +156,7 @@ def test_the_s3_server(
         toll,
         30,
         lambda number: f"{s3_uri}-{number}",
-        lambda store, notes: Driver(corpus, store, encoder, begun=notes),
+        lambda store, notes: Driver(corpus, store, encoder, begun=notes, shard_tokens=SOAK_SHARD_TOKENS),
         strike,
         undisturbed,
         tmp_path / "begun",
@@ -165,21 +166,8 @@ def test_the_s3_server(
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    """A head without CPUs and three nodes with room for an encoder each; deaths are noticed in ten seconds."""
-    quick = {
-        "health_check_initial_delay_ms": 0,
-        "health_check_period_ms": 500,
-        "health_check_timeout_ms": 2000,  # a busy machine's live nodes have taken more than one second
-        "health_check_failure_threshold": 4,
-        # What was sent to a node that froze is given up after this long; five minutes by default.
-        "grpc_client_keepalive_time_ms": 5000,
-        "grpc_client_keepalive_timeout_ms": 5000,
-    }
-    made = Cluster(True, head_node_args={"num_cpus": 0, "include_dashboard": False, "_system_config": quick})
-    for _ in range(3):
-        made.add_node(num_cpus=2)
-    yield made
-    made.shutdown()
+    with cluster_of(3, cpus=2, quick=True) as made:
+        yield made
 
 
 def test_nodes(corpus: Path, encoder: Path, undisturbed: dict[str, Any], tmp_path: Path, cluster: Cluster) -> None:
@@ -188,7 +176,7 @@ def test_nodes(corpus: Path, encoder: Path, undisturbed: dict[str, Any], tmp_pat
 
     def strike(driver: Driver) -> None:
         node = chance.choice(list(cluster.worker_nodes))
-        raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+        raylet = raylet_of(node)
         toll.encoders += len(encoders_below(raylet.pid))
         toll.nodes += 1
         cluster.add_node(num_cpus=2)
@@ -208,7 +196,9 @@ def test_nodes(corpus: Path, encoder: Path, undisturbed: dict[str, Any], tmp_pat
         toll,
         20,
         lambda number: tmp_path / f"store-{number}",
-        lambda store, notes: Driver(corpus, store, encoder, ray_address=cluster.address, begun=notes),
+        lambda store, notes: Driver(
+            corpus, store, encoder, ray_address=cluster.address, begun=notes, shard_tokens=SOAK_SHARD_TOKENS
+        ),
         strike,
         undisturbed,
         tmp_path / "begun",
