@@ -28,17 +28,13 @@ from saeray.pipeline.attempts import Attempts
 from saeray.pipeline.cluster import available_cpus, connected
 from saeray.pipeline.lease import hold_lease
 from saeray.pipeline.selfcheck import device_of, self_checked
+from saeray.pipeline.settings import plan_settings
 from saeray.pipeline.stages import Encode, encoder_json, read, write
-from saeray.store import Dataset, Input, PlanSettings, Shard, Store, adopt_shard, list_inputs, location
+from saeray.store import Dataset, Input, Shard, Store, adopt_shard, list_inputs, location
 from saeray.store.commits import part_name
-from saeray.store.plan import CPU_SHARD_TOKENS, RESERVED
-from saeray.store.rows import column_names
 
 log = logging.getLogger(__name__)
 
-# Estimated tokens a shard: the work that one death can cost. About a minute on two cores; on a GPU of 5,000 tokens/s
-# five minutes, which also keeps a billion documents under a million files.
-SHARD_TOKENS_CPU, SHARD_TOKENS_GPU = CPU_SHARD_TOKENS, 1_500_000
 # A run stops when this many shards have failed: by then it is the disk, the network or the settings, not the shards.
 MOST_FAILED = 10
 MOST_REASONS = 3
@@ -105,7 +101,7 @@ def encode(config: EncodeConfig, on_progress: Callable[[Progress], None] | None 
     store = Store.open(config.store, create=True)
     inputs = _outside(store, list_inputs(config.inputs))
     dataset = store.dataset(config.dataset, create=True)
-    settings = _settings(config, inputs, dataset)
+    settings = plan_settings(config, inputs, dataset)
     # The lease comes first: a second run is told at once, not after a cluster and a reader have started.
     with hold_lease(dataset), connected() as own_cluster:
         described = _describe(encoder)
@@ -139,53 +135,6 @@ def _outside(store: Store, inputs: list[Input]) -> list[Input]:
     if not outside:
         raise UsageError(f"every input lies inside the store {store.uri}: give other inputs, or another --store")
     return outside
-
-
-def _settings(config: EncodeConfig, inputs: list[Input], dataset: Dataset) -> PlanSettings:
-    """The plan's settings. What was not asked for is as the dataset was begun with; in a new one the document column is
-    `text` or `messages`, whichever is there, and all other columns are kept."""
-    begun = dataset.plans()[0].settings if dataset.plans() else None
-    names = column_names(inputs[0], location(inputs[0].uri))
-    text, messages, id_column = config.text_column, config.messages_column, config.id_column
-    if not text and not messages:
-        text = begun.text_column if begun else "text" if "text" in names else None
-        messages = begun.messages_column if begun else "messages" if "messages" in names and not text else None
-        if not text and not messages:
-            raise UsageError(
-                f"{inputs[0].name} has no column named text or messages; choose one with --text-column or "
-                f"--messages-column: it has {', '.join(names)}"
-            )
-    if begun and id_column is None:
-        id_column = begun.id_column
-    if config.keep == "all":
-        keep = begun.keep if begun else _all_columns(inputs[0], names, (text, messages, id_column))
-    else:
-        keep = tuple(config.keep)
-    return PlanSettings(
-        text_column=text,
-        messages_column=messages,
-        id_column=id_column,
-        keep=keep,
-        store_text=config.store_text,
-        store_sum=config.store_sum,
-        shard_tokens=_shard_tokens(config),
-    )
-
-
-def _all_columns(source: Input, names: list[str], read: tuple[str | None, ...]) -> tuple[str, ...]:
-    """Every column of the first input that can be kept, beside those that are `read` as documents and ids."""
-    free = [name for name in names if name not in read]
-    taken = [name for name in free if name in RESERVED]
-    if taken and all(name in names for name in read if name):  # else the plan refuses the column that is not there
-        raise UsageError(
-            f"{source.name} has a column {taken[0]}, which documents have of their own: rename it, or name the columns "
-            "to keep with --keep"
-        )
-    return tuple(name for name in free if name not in RESERVED)
-
-
-def _shard_tokens(config: EncodeConfig) -> int:
-    return config.shard_tokens or (SHARD_TOKENS_GPU if config.num_gpus else SHARD_TOKENS_CPU)
 
 
 def _adopt(dataset: Dataset, missing: list[Shard], result: EncodeResult) -> list[Shard]:
