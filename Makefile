@@ -36,6 +36,9 @@ bench: setup
 	$(PY) bench/encode.py
 	$(PY) bench/store_size.py
 	$(PY) bench/ray_overhead.py
+	$(PY) bench/stats.py
+	$(PY) bench/index.py
+	$(PY) bench/cooccur.py
 
 clean:
 	rm -rf $(VENV) saeray-demo

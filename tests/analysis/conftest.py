@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from corpus_words import WORDS
 
 from saeray.analysis.sides import Side
 from saeray.store import Dataset, PlanSettings, Store, commit_shard, list_inputs, read_shard
 
-WORDS = ["table", "sorry", "great", "river", "seven", "the", "cat", "sat", "on", "mat", "."]
 D_SAE = 32
 
 Rows = list[dict[str, Any]]

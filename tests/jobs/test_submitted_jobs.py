@@ -1,8 +1,9 @@
-"""Guards the way to a cluster: `ray job submit … -- python jobs/encode.py --config …` does what the command does."""
+"""Guards the way to a cluster: `ray job submit … -- python jobs/NAME.py --config …` does what the command does."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -10,7 +11,9 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -83,34 +86,67 @@ def wait_until_up(url: str, head: subprocess.Popen[str]) -> None:
     raise AssertionError(f"nothing answers at {url}")
 
 
-def submit(dashboard: str, config: Path) -> subprocess.CompletedProcess[str]:
+def submit(dashboard: str, job: str, config: Path, fields: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    config.write_text(yaml.safe_dump(fields))
     command = [
-        BIN / "ray", "job", "submit", "--address", dashboard, "--working-dir", ".", "--", "python", "jobs/encode.py",
+        BIN / "ray", "job", "submit", "--address", dashboard, "--working-dir", ".", "--", "python", f"jobs/{job}.py",
         "--config", str(config), "--json",
     ]  # fmt: skip
     return subprocess.run(command, env=environment(), cwd=ROOT, capture_output=True, text=True, timeout=280)
 
 
-def test_a_submitted_job_encodes_and_says_why_it_cannot(dashboard: str, encoder: Path, tmp_path: Path) -> None:
+def found_in(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """The one JSON object that a job printed, among the lines of its log."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    return json.loads(line)
+
+
+def test_submitted_jobs_encode_and_reduce_and_say_why_they_cannot(
+    dashboard: str, encoder: Path, tmp_path: Path
+) -> None:
+    """A corpus goes through every job on one cluster; input that is not there is one line."""
     inputs = write_jsonl(tmp_path / "a.jsonl", random_texts(1, 12, (20, 60)))
+    store = str(tmp_path / "store")
     fields = {
         "inputs": [str(inputs)],
         "dataset": "texts",
-        "store": str(tmp_path / "store"),
+        "store": store,
         "encoder": str(encoder),
         "shard_tokens": 300,
         "workers": 1,
     }
-    config = tmp_path / "encode.yaml"
-    config.write_text(yaml.safe_dump(fields))
-    done = submit(dashboard, config)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert '"documents": 12' in done.stdout
+    done = submit(dashboard, "encode", tmp_path / "encode.yaml", fields)
+    assert found_in(done)["documents"] == 12
     assert "documents, " in done.stdout  # a line of progress a shard
     assert_whole(tmp_path / "store")
 
-    config.write_text(yaml.safe_dump(fields | {"inputs": [str(tmp_path / "no.jsonl")]}))
-    refused = submit(dashboard, config)
+    pairs = {"selection": "texts", "store": store, "band": [0.1, 0.9], "min_support": 2}
+    asked: dict[str, dict[str, Any]] = {
+        "refused": {**fields, "inputs": [str(tmp_path / "no.jsonl")]},
+        "stats": {"selector": "texts", "store": store, "out": str(tmp_path / "stats")},
+        "index": {"dataset": "texts", "store": store},
+        "cooccur": {**pairs, "out": str(tmp_path / "cooccur"), "floor": -1},
+        "correlate": {**pairs, "out": str(tmp_path / "correlate"), "floor": 0.1},
+    }
+    with ThreadPoolExecutor(len(asked)) as pool:
+        jobs = {
+            name: pool.submit(
+                submit, dashboard, "encode" if name == "refused" else name, tmp_path / f"{name}.yaml", config
+            )
+            for name, config in asked.items()
+        }
+        results = {name: job.result() for name, job in jobs.items()}
+    refused = results.pop("refused")
     assert refused.returncode != 0
     assert f"there is no input {tmp_path / 'no.jsonl'}" in refused.stdout
     assert "Traceback" not in refused.stdout
+    figures = {name: found_in(result) for name, result in results.items()}
+    assert figures["stats"]["documents"] == figures["index"]["documents"] == 12
+    assert figures["cooccur"]["edges"] > 0
+    for name in ("stats", "cooccur", "correlate"):
+        assert sorted(one.name for one in (tmp_path / name).iterdir()) == [
+            "report.html",
+            "result.parquet",
+            "summary.json",
+        ]
