@@ -12,6 +12,7 @@ import typer
 from saeray.evaluate.cli import evaluate_app
 from saeray.labels.cli import labels_app
 from saeray.pipeline.cli import cooccur, index
+from saeray.pipeline.correlate_cli import correlate
 from saeray.terminal import (
     ChannelOption,
     JsonOption,
@@ -180,6 +181,7 @@ def stats(
 
 app.command()(index)
 app.command()(cooccur)
+app.command()(correlate)
 
 
 @app.command()

@@ -99,6 +99,42 @@ def pooling(
         _finish(result, result.table(), out, as_json)
 
 
+@evaluate_app.command()
+def correlations(
+    store: StoreOption,
+    background: Annotated[str, typer.Option(help="An encoded dataset of the store, into which texts are injected.")],
+    out: OutOption = "evaluate-correlations",
+    kind: Annotated[list[str] | None, typer.Option(help="A kind of injection (repeatable); all by default.")] = None,
+    sizes: Annotated[str, typer.Option(help="Texts an injection, comma between them.")] = "10,20,50,100",
+    seeds: Annotated[int, typer.Option(help="Sets of 100 texts a kind.", min=1)] = 2,
+    draws: Annotated[int, typer.Option(help="Most injections of a size from one set, no text in two.", min=1)] = 1,
+    words: Annotated[bool, typer.Option("--words/--no-words", help="The same for a bag of words beside it.")] = True,
+    encoder: EncoderOption = "smollm2-135m",
+    as_json: JsonOption = False,
+) -> None:
+    """Are pairs of properties found that were hidden among real documents? Recall by how many texts were injected."""
+    with reporting(as_json):
+        from saeray.evaluate.correlations_run import run_correlations
+
+        with progress_bar(as_json) as show:
+            result = run_correlations(
+                store, background, out, kind or [], _numbers(sizes), range(seeds), draws, words, encoder, show
+            )
+        _finish(result, result.table(), out, as_json)
+
+
+def _numbers(text: str) -> list[int]:
+    from saeray.errors import UsageError
+
+    try:
+        found = [int(word) for word in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or min(found) < 1:
+        raise UsageError(f"not a list of sizes: {text[:40]!r}; give whole numbers such as 10,50")
+    return found
+
+
 def _draw(tasks: str, rows: int, characters: int, only: str, without: str) -> list[Sample]:
     from saeray.evaluate.sample import chosen_files, draw
     from saeray.evaluate.tasks import read_tasks

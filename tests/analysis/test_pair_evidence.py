@@ -1,7 +1,7 @@
 """Promise: the documents that show a pair are its strongest, each once, with both peaks marked where they are."""
 
 import pytest
-from conftest import WORDS
+from corpus_words import WORDS
 
 from saeray.analysis.indexed import parts_of
 from saeray.analysis.pair_evidence import BOTH, FIRST, PLAIN, SECOND, PairExample, Piece, examples_of, excerpts
@@ -22,33 +22,32 @@ def marks(example: PairExample) -> list[list[tuple[str, str]]]:
 
 def test_the_strongest_documents_come_first_and_no_text_twice(store_of):
     """A word is the stronger the earlier it stands in a long text."""
+    on = " on" * 60
     texts = [
-        "table river",
-        "table river" + " on" * 30,
-        "table river" + " on" * 30,
-        "table" + " on" * 30 + " river",
-        "table",
+        "river table",
+        f"table river{on}",
+        f"table river{on}",
+        f"table {on} river",
+        *(f"table {k}{on}" for k in range(9)),
     ]
     rows = [{"doc_id": f"d{k}", "text": text, "model": "A"} for k, text in enumerate(texts)]
     (found,) = examples_of(chosen(store_of(rows, keep=("model",))), [(TABLE, RIVER)], 3)
-    ids = [one.doc_id.rsplit("/", 1)[-1] for one in found]
-    assert len(found) == 3
-    assert [len(one.excerpts[0]) > 2 for one in found] == [True] * 3
+    # The weaker latent of d0 is at 2 of 63, that of d3 at 2 of 62 (each of the strongest it has in these documents).
+    assert [one.doc_id for one in found] == ["d1", "d3", "d0"]
     assert marks(found[0]) == [[(FIRST, "table "), (SECOND, "river ")]]
-    assert len(set(ids)) == 3
+    assert marks(found[2]) == [[(SECOND, "river "), (FIRST, "table")]]
 
 
 def test_only_chosen_documents_are_shown(store_of):
-    rows = [{"doc_id": f"d{k}", "text": f"table river {k}", "model": "AB"[k % 2]} for k in range(6)]
+    rows = [{"doc_id": f"d{k}", "text": f"table river {k}" + " on" * 60, "model": "AB"[k % 2]} for k in range(12)]
     store = store_of(rows, keep=("model",))
     (found,) = examples_of(chosen(store, "d:model=A"), [(TABLE, RIVER)], 9)
-    assert {one.excerpts[0][-1].text.strip() for one in found} <= {"0", "2", "4"}
-    assert len(found) == 3
-    assert parts_of(chosen(store, "d:model=A"))[0].kept.sum() == 3
+    assert [one.doc_id for one in found] == ["d0", "d2", "d4", "d6", "d8", "d10"]
+    assert parts_of(chosen(store, "d:model=A"))[0].kept.sum() == 6
 
 
 def test_texts_that_were_not_stored_show_nothing(store_of):
-    rows = [{"doc_id": "a", "text": "table river", "model": "A"}]
+    rows = [{"doc_id": f"d{k}", "text": "table river" + " on" * 50, "model": "A"} for k in range(9)]
     assert examples_of(chosen(store_of(rows, keep=("model",), store_text=False)), [(TABLE, RIVER)]) == [[]]
 
 
@@ -57,9 +56,12 @@ def test_between_channels_both_are_shown(store_of):
         {
             "doc_id": f"d{k}",
             "model": "A",
-            "messages": [{"role": "user", "content": f"the river {k}"}, {"role": "assistant", "content": "my table"}],
+            "messages": [
+                {"role": "user", "content": f"the river {k}" + " on" * 60},
+                {"role": "assistant", "content": "my table"},
+            ],
         }
-        for k in range(3)
+        for k in range(9)
     ]
     store = store_of(rows, keep=("model",))
     (found,) = examples_of(chosen(store, channels=("user", "assistant")), [(RIVER, TABLE)], 1)

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, fisher_exact
 
-from saeray.stats.association import benjamini_yekutieli, bonferroni, conditional, expected_within, log_p_together, npmi, npmi_within, pairs
+from saeray.stats.association import (
+    benjamini_yekutieli,
+    bonferroni,
+    conditional,
+    expected_within,
+    log_p_together,
+    npmi,
+    npmi_within,
+    pairs,
+)
 
 
 @st.composite

@@ -1,0 +1,82 @@
+"""`saeray correlate` on the command line."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from saeray.analysis.options import CorrelateConfig
+from saeray.errors import UsageError
+from saeray.terminal import ChannelOption, JsonOption, OutOption, StoreOption, errors, finish, reporting
+
+_DEFAULT: dict[str, Any] = {name: field.default for name, field in CorrelateConfig.model_fields.items()}
+
+
+def correlate(
+    selection: Annotated[str, typer.Argument(help="NAME or NAME:cond,cond")],
+    store: StoreOption,
+    out: OutOption = _DEFAULT["out"],
+    channel: ChannelOption = None,
+    between: Annotated[
+        str | None,
+        typer.Option(help="Two channels: user,assistant. The first latent is of the one, the second of the other."),
+    ] = None,
+    band: Annotated[str, typer.Option(help="Least and largest document frequency of a latent.")] = "0.001,0.5",
+    min_support: Annotated[int, typer.Option(help="Least documents that a pair has in common.", min=1)] = _DEFAULT[
+        "min_support"
+    ],
+    floor: Annotated[float, typer.Option(help="Least NPMI.", min=-1, max=1)] = _DEFAULT["floor"],
+    q: Annotated[float, typer.Option(help="False-discovery rate, over all pairs in the band.")] = _DEFAULT["q"],
+    label_quantile: Annotated[
+        float, typer.Option(help="Labels of a pair are less alike than all but this share of random pairs.")
+    ] = _DEFAULT["label_quantile"],
+    alike: Annotated[
+        float, typer.Option(help="Largest cosine of the two latents' documents without each other.", min=-1, max=1)
+    ] = _DEFAULT["alike"],
+    same_token: Annotated[
+        float, typer.Option(help="Share of documents with both peaks on one or neighbouring tokens that is too many.")
+    ] = _DEFAULT["same_token"],
+    at_equal_length: Annotated[
+        float, typer.Option(help="Least share of NPMI that is left at equal length.", min=-1, max=1)
+    ] = _DEFAULT["at_equal_length"],
+    keep_syntactic: Annotated[bool, typer.Option("--keep-syntactic", help="Labels of mere syntax too.")] = False,
+    keep_unlabelled: Annotated[bool, typer.Option("--keep-unlabelled", help="Latents without a label too.")] = False,
+    top: Annotated[int, typer.Option(help="Most findings.", min=1)] = _DEFAULT["top"],
+    num_gpus: Annotated[float, typer.Option(help="GPUs a tile gets; 0 is the CPU.", min=0)] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Concepts that travel together more than they should. Run again, only new documents are counted."""
+    with reporting(as_json):
+        from saeray.config import validate
+        from saeray.pipeline.correlate import correlate as run
+
+        if channel and between:
+            raise UsageError("give --channel or --between, not both")
+        config = validate(
+            CorrelateConfig,
+            {
+                "selection": selection,
+                "store": store,
+                "out": out,
+                "channels": between.split(",") if between else [channel] if channel else [],
+                "band": band.split(","),
+                "min_support": min_support,
+                "floor": floor,
+                "q": q,
+                "label_quantile": label_quantile,
+                "alike": alike,
+                "same_token": same_token,
+                "at_equal_length": at_equal_length,
+                "keep_syntactic": keep_syntactic,
+                "keep_unlabelled": keep_unlabelled,
+                "top": top,
+                "num_gpus": num_gpus,
+            },
+            "correlate",
+        )
+
+        def show(progress: Any) -> None:
+            errors.print(f"{progress.done}/{progress.total} tiles, {progress.seconds:,.0f} s", end="\r")
+
+        finish(run(config, show if errors.is_terminal and not as_json else None), out, as_json)
