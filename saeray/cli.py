@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +22,7 @@ from saeray.terminal import (
     finish,
     output,
     plain,
+    print_json,
     print_result,
     progress_bar,
     reporting,
@@ -93,7 +93,7 @@ def report_encode(result: Any, as_json: bool) -> None:
     summary = result.summary()
     left = f"{result.missing} of {result.shards} shards are not committed; run the same command again"
     if as_json:
-        print(json.dumps(summary | ({"error": left} if result.missing else {})))
+        print_json(summary | ({"error": left} if result.missing else {}))
     else:
         rate = f", {summary['tokens_per_second']:,.0f} tokens/s" if result.seconds else ""
         errors.print(
@@ -148,7 +148,7 @@ def verify(
         if found["corrupt"] or found["miscounted"]:
             broken += "; delete a spoilt part and its commit first"
         if as_json:
-            print(json.dumps(found | ({} if report.ok else {"error": broken})))
+            print_json(found | ({} if report.ok else {"error": broken}))
         else:
             for key, value in found.items():
                 output.print(f"{key}: {len(value) if isinstance(value, list) and not value else plain(value)}")
@@ -282,7 +282,7 @@ def demo(
         with progress_bar(as_json) as show:
             result = run_demo(Path(out), show, lambda line: None if as_json else errors.print(line))
         if as_json:
-            print(json.dumps(result))
+            print_json(result)
         else:
             for page in result["reports"]:
                 output.print(f"\n[bold]{page['title']}[/bold]  {page['page']}")

@@ -11,8 +11,8 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Annotated, Any
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
@@ -29,6 +29,10 @@ StoreOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, logs on stderr.")]
 OutOption = Annotated[str, typer.Option("--out", help="Where the report goes.")]
 ChannelOption = Annotated[str | None, typer.Option(help="Which part of conversations: a role.")]
+
+
+#: The stdout of a command that was asked for JSON, while `reporting` is at work.
+_stdout: TextIO | None = None
 
 
 class Told(SaerayError):
@@ -50,10 +54,15 @@ def finish(result: Any, out: str, as_json: bool) -> None:
         errors.print(f"the page: {written['report.html']}")
 
 
+def print_json(content: Any) -> None:
+    """One JSON object on the stdout that the command was started with (see `reporting`)."""
+    print(json.dumps(content, default=str), file=_stdout or sys.stdout)
+
+
 def print_result(content: dict[str, Any], rows: list[dict[str, Any]], as_json: bool) -> None:
     """Prints `content` as JSON, or `rows` as a table with a column for each key that any row has a value for."""
     if as_json:
-        print(json.dumps(content, default=str))
+        print_json(content)
         return
     if not rows:
         errors.print("nothing passes; the page says what was looked at")
@@ -106,21 +115,35 @@ def progress_bar(as_json: bool) -> Iterator[Callable[[Any], None] | None]:
 
 @contextmanager
 def reporting(as_json: bool) -> Iterator[None]:
-    """Turns what a user can mend into one line and an exit code; everything else keeps its traceback."""
+    """Turns what a user can mend into one line and an exit code; everything else keeps its traceback.
+
+    With `as_json` stdout belongs to `print_json` alone: Ray prints a cluster's warnings there from a thread of its own.
+    """
+    global _stdout
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     if os.environ.get("SAERAY_VERBOSE"):
         logging.getLogger("saeray").setLevel(logging.INFO)
     warnings.filterwarnings("ignore", category=FutureWarning)
-    try:
-        yield
-    except SaerayError as error:
-        if as_json and not isinstance(error, Told):
-            print(json.dumps({"error": str(error)}))
-        errors.print(f"[red]error:[/red] {plain(str(error))}")
-        raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:
-        stopped = "stopped; what was committed stays, and the same command goes on from there"
+    with ExitStack() as stack:
         if as_json:
-            print(json.dumps({"error": stopped}))
-        errors.print(stopped)
-        raise SystemExit(1) from None
+            _stdout = sys.stdout
+            stack.callback(_forget)
+            stack.enter_context(redirect_stdout(sys.stderr))
+        try:
+            yield
+        except SaerayError as error:
+            if as_json and not isinstance(error, Told):
+                print_json({"error": str(error)})
+            errors.print(f"[red]error:[/red] {plain(str(error))}")
+            raise SystemExit(error.exit_code) from None
+        except KeyboardInterrupt:
+            stopped = "stopped; what was committed stays, and the same command goes on from there"
+            if as_json:
+                print_json({"error": stopped})
+            errors.print(stopped)
+            raise SystemExit(1) from None
+
+
+def _forget() -> None:
+    global _stdout
+    _stdout = None

@@ -13,6 +13,8 @@ from toy_encoder import encode_missing, new_dataset, write_inputs
 from typer.testing import CliRunner, Result
 
 from saeray.cli import app
+from saeray.errors import SaerayError
+from saeray.terminal import print_json, reporting
 
 
 def invoke(*arguments: str) -> Result:
@@ -125,3 +127,23 @@ def test_jobs_exit_as_the_command_does(tmp_path: Path) -> None:
     [line] = done.stderr.splitlines()
     assert "worker" in line
     assert json.loads(done.stdout) == {"error": line.removeprefix("error: ")}
+
+
+def fail(line: str) -> None:
+    with reporting(True):
+        print("noise")
+        raise SaerayError(line)
+
+
+def test_stdout_of_a_json_command_is_the_object_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ray prints a cluster's warnings to stdout from a thread of its own; who reads JSON there must not meet them."""
+    with reporting(True):
+        print("(raylet) WARNING: 10 PYTHON worker processes have been started")
+        print_json({"a": 1})
+    with pytest.raises(SystemExit):
+        fail("no such thing")
+    found = capsys.readouterr()
+    assert found.out == '{"a": 1}\n{"error": "no such thing"}\n'
+    assert "WARNING" in found.err
+    print("afterwards stdout is as it was")
+    assert capsys.readouterr().out == "afterwards stdout is as it was\n"

@@ -152,7 +152,8 @@ def passing(
     log_q = np.full(len(i), np.nan)
     log_q[kept] = _log_q(count[kept], n_i[kept], n_j[kept], counts)
     keep(FILTERS[4], log_q[kept] <= np.log(options.q))
-    kept = kept[:MOST_CANDIDATES]
+    if len(kept) > MOST_CANDIDATES:
+        keep(f"the {MOST_CANDIDATES:,} strongest", np.arange(len(kept)) < MOST_CANDIDATES)
     channels = 1 if counts.within else 2
     profile_of = profile_of or Profiles(counts.bands[:channels], counts.frequencies[:channels], counts.documents).of
     seen = look(parts, i[kept], j[kept], profile_of, counts.within)

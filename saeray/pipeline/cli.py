@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
 
 from saeray.errors import UsageError
-from saeray.terminal import ChannelOption, JsonOption, OutOption, StoreOption, errors, finish, reporting
+from saeray.terminal import ChannelOption, JsonOption, OutOption, StoreOption, errors, finish, print_json, reporting
 
 
 def index(
@@ -34,7 +33,7 @@ def index(
 def report_index(result: Any, as_json: bool) -> None:
     """Prints what `saeray.pipeline.index.index` did."""
     if as_json:
-        print(json.dumps(result.summary()))
+        print_json(result.summary())
         return
     done = f"{result.built} made now in {result.seconds:,.1f} s" if result.built else "nothing was new"
     size = result.bytes / max(result.postings, 1)

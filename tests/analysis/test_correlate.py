@@ -111,6 +111,16 @@ def test_filters_can_be_left_out():
     assert result.table.to_pylist()[0]["label_i"] == "the word ‘of’"
 
 
+def test_more_candidates_than_are_looked_at_are_told(monkeypatch):
+    monkeypatch.setattr("saeray.analysis.correlate.MOST_CANDIDATES", 1)
+    there = planted()
+    there[:40, [1, 2]] = True
+    result = found(there)
+    assert result.table.num_rows == 1
+    assert dict(result.toll)["the 1 strongest"] == 1
+    assert dict(result.toll)[FILTERS[4]] > 1
+
+
 def test_marks_of_one_kind_of_document_are_no_surprise():
     """Latents 0 to 59 are marks of one kind of document and 60 to 119 of another; 1 of the first and 60 of the second
     meet in some documents of their own. Pairs inside a kind are as strong, and their documents alike."""
