@@ -39,7 +39,7 @@ PURE, COVERED = 0.8, 0.5
 OF_PROPERTY = 0.5
 #: Where a right pair was lost that passed every filter.
 OUTRANKED = "outranked by other findings"
-SCATTERED = "its findings hold in other documents too"
+HIDDEN = "hidden in another finding, or past the last"
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def drawn(documents: Int64, sizes: Sequence[int], draws: int) -> Iterator[tuple[
 
 def recall(rows: Sequence[Mapping[str, Any]], by: Sequence[str]) -> list[dict[str, Any]]:
     """Shares of injections: with a right finding in the top group, anywhere among the findings; the same for a finding
-    of any two latents; and for keywords in the top group."""
+    of any two latents, and for keywords; and with some right pair that passes every filter, wherever it is shown."""
     found = []
     for key in dict.fromkeys(tuple(row[name] for name in by) for row in rows):
         own = [row for row in rows if tuple(row[name] for name in by) == key]
@@ -151,6 +151,7 @@ def recall(rows: Sequence[Mapping[str, Any]], by: Sequence[str]) -> list[dict[st
         for name, rank in (("right", "rank"), ("any", "rank_any"), ("named", "rank_named")):
             entry[f"{name}_in_top"] = _share([row[rank] is not None and row[rank] <= TOP for row in own])
             entry[f"{name}_found"] = _share([row[rank] is not None for row in own])
+        entry["right_passes"] = _share([row["right_left"][-1] > 0 for row in own])
         found.append(entry)
     return found
 
@@ -234,7 +235,7 @@ class _Trials:
 def _lost(rank: int | None, left: Mapping[str, int], passed: bool) -> str | None:
     if rank is not None:
         return None if rank <= TOP else OUTRANKED
-    return SCATTERED if passed else next(name for name, pairs in left.items() if not pairs)
+    return HIDDEN if passed else next(name for name, pairs in left.items() if not pairs)
 
 
 def _right(first: Bool, second: Bool, i: Int64, j: Int64) -> Bool:

@@ -17,7 +17,8 @@ NOTES = (
     "Right: the finding holds mostly in injected documents, covers at least half of them, and one of its pairs joins "
     "the two properties, as texts with only one of them tell. Any: it holds there, whatever its latents stand for. "
     "Named: labels of a pair hold the keywords that were written down with the kind.",
-    "“Found” counts every finding that passes the filters, however far down the list.",
+    "“Found” counts every finding that was looked through, however far down the list. “Right passes”: some pair that "
+    "joins the two properties passes every filter, though perhaps inside a finding that another pair leads.",
     "Words go through the same counts, filters and measures as latents; each word is its own label.",
 )
 
@@ -42,6 +43,7 @@ def correlations_page(result: CorrelationsResult) -> str:
 
 def _recall(rows: Sequence[Mapping[str, Any]], by: Sequence[str]) -> str:
     shares = ["right_in_top", "right_found", "any_in_top", "any_found", "named_in_top", "named_found"]
+    shares.append("right_passes")
     cells = (
         [
             " · ".join(visible(str(row[key])) for key in by),

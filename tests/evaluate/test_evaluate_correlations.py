@@ -169,17 +169,19 @@ def test_what_a_filter_left_is_watched(trial):
 
 
 ROW = {"way": "latents", "kind": "k", "size": 10, "rank": 3, "rank_any": 1, "rank_named": None, "lost_to": None}
+ROW |= {"right_left": [9, 2]}
 
 
 def test_recall_counts_the_top_group_and_the_rest():
     rows = [
         ROW,
         ROW | {"rank": TOP + 1, "lost_to": "outranked by other findings"},
-        ROW | {"rank": None, "rank_any": None, "lost_to": "labels far apart"},
+        ROW | {"rank": None, "rank_any": None, "lost_to": "labels far apart", "right_left": [4, 0]},
         ROW | {"size": 50},
     ]
     ten, fifty = recall(rows, ("way", "size"))
     assert (ten["injections"], ten["right_in_top"], ten["right_found"]) == (3, 0.3333, 0.6667)
+    assert (ten["right_passes"], fifty["right_passes"]) == (0.6667, 1.0)
     assert (ten["any_in_top"], ten["named_found"], fifty["right_in_top"]) == (0.6667, 0.0, 1.0)
     lost = {row["lost_to"]: row["injections"] for row in misses(rows)}
     assert lost == {"outranked by other findings": 1, "labels far apart": 1}
