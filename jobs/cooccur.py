@@ -5,14 +5,12 @@
 The file holds the fields of `saeray.config.CooccurConfig`. Run it again to go on where it stopped and add what is new.
 """
 
-import argparse
 import logging
-from pathlib import Path
 
-from saeray.config import CooccurConfig, load_yaml
+from saeray.config import CooccurConfig
 from saeray.pipeline.cli import report_cooccur
 from saeray.pipeline.cooccur import CooccurProgress, run
-from saeray.terminal import reporting
+from saeray.terminal import run_job
 
 log = logging.getLogger("saeray.job")
 
@@ -22,16 +20,9 @@ def show(progress: CooccurProgress) -> None:
     log.info("%d/%d tiles, %.0f s", progress.done, progress.total, progress.seconds)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    arguments = parser.parse_args()
-    with reporting(arguments.json):
-        logging.getLogger("saeray").setLevel(logging.INFO)
-        config = load_yaml(arguments.config, CooccurConfig)
-        report_cooccur(run(config, show), config.out, arguments.json)
+def work(config: CooccurConfig, as_json: bool) -> None:
+    report_cooccur(run(config, show), config.out, as_json)
 
 
 if __name__ == "__main__":
-    main()
+    run_job(__doc__, CooccurConfig, work)

@@ -5,14 +5,12 @@
 The file holds the fields of `saeray.config.EncodeConfig`. Run it again to go on where it stopped.
 """
 
-import argparse
 import logging
-from pathlib import Path
 
 from saeray.cli import report_encode
-from saeray.config import EncodeConfig, load_yaml
+from saeray.config import EncodeConfig
 from saeray.pipeline.encode import Progress, encode
-from saeray.terminal import reporting
+from saeray.terminal import run_job
 
 log = logging.getLogger("saeray.job")
 
@@ -23,15 +21,9 @@ def show(progress: Progress) -> None:
     log.info("%d/%d shards, %d documents, %.0f tokens/s", progress.done, progress.total, progress.documents, rate)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    arguments = parser.parse_args()
-    with reporting(arguments.json):
-        logging.getLogger("saeray").setLevel(logging.INFO)
-        report_encode(encode(load_yaml(arguments.config, EncodeConfig), show), arguments.json)
+def work(config: EncodeConfig, as_json: bool) -> None:
+    report_encode(encode(config, show), as_json)
 
 
 if __name__ == "__main__":
-    main()
+    run_job(__doc__, EncodeConfig, work)

@@ -6,16 +6,14 @@
 The file holds the fields of `saeray.config.StatsConfig`. Run it again to go on where it stopped.
 """
 
-import argparse
 import logging
 import sys
-from pathlib import Path
 
 from saeray.analysis.counting import Progress
 from saeray.cli import app
-from saeray.config import StatsConfig, load_yaml
+from saeray.config import StatsConfig
 from saeray.pipeline.stats import stats
-from saeray.terminal import finish, reporting
+from saeray.terminal import finish, run_job
 
 log = logging.getLogger("saeray.job")
 
@@ -25,20 +23,13 @@ def show(progress: Progress) -> None:
     log.info("%d/%d shards counted, %.0f s", progress.done, progress.total, progress.seconds)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    arguments = parser.parse_args()
-    with reporting(arguments.json):
-        logging.getLogger("saeray").setLevel(logging.INFO)
-        config = load_yaml(arguments.config, StatsConfig)
-        finish(stats(config, show), config.out, arguments.json)
+def work(config: StatsConfig, as_json: bool) -> None:
+    finish(stats(config, show), config.out, as_json)
 
 
 if __name__ == "__main__":
     if any(word.split("=")[0] == "--config" for word in sys.argv):
-        main()
+        run_job(__doc__, StatsConfig, work)
     else:
         sys.argv.insert(1, "stats")
         app()

@@ -5,6 +5,7 @@ Results go to stdout, everything else to stderr.
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import os
@@ -12,13 +13,17 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
-from typing import Annotated, Any, TextIO
+from pathlib import Path
+from typing import Annotated, Any, TextIO, TypeVar
 
 import typer
+from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
 from saeray.errors import SaerayError
+
+Config = TypeVar("Config", bound=BaseModel)
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 output = Console(highlight=False, soft_wrap=True)
@@ -142,6 +147,20 @@ def reporting(as_json: bool) -> Iterator[None]:
                 print_json({"error": stopped})
             errors.print(stopped)
             raise SystemExit(1) from None
+
+
+def run_job(description: str, model: type[Config], work: Callable[[Config, bool], None]) -> None:
+    """The main of a `jobs/NAME.py`: reads `--config` (YAML, the fields of `model`) and `--json` and does `work`, whose
+    log lines a job's log shows."""
+    from saeray.config import load_yaml
+
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    arguments = parser.parse_args()
+    with reporting(arguments.json):
+        logging.getLogger("saeray").setLevel(logging.INFO)
+        work(load_yaml(arguments.config, model), arguments.json)
 
 
 def _forget() -> None:

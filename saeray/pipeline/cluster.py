@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -56,6 +57,24 @@ def connected() -> Iterator[bool]:
         yield not address
     finally:
         ray.shutdown()
+
+
+def result_of(reference: Any, died: str) -> Any:
+    """What a task returned. A SaerayError that it raised is raised as it is; `died` is the line for workers that died
+    of it as often as it was retried."""
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, SaerayError):
+            raise error.cause from None
+        raise
+    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
+        raise SaerayError(died) from error
+
+
+def memory_of_a_node() -> int:
+    """Bytes that a task can ask for at most and still be placed."""
+    return int(max(node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"]))
 
 
 def available_cpus() -> int:

@@ -22,7 +22,7 @@ from saeray.analysis.cooccurrence import CooccurResult, in_band
 from saeray.analysis.sides import provenance, ranges
 from saeray.config import CooccurConfig
 from saeray.errors import SaerayError, UsageError
-from saeray.pipeline.cluster import connected
+from saeray.pipeline.cluster import connected, memory_of_a_node, result_of
 from saeray.pipeline.index import index
 from saeray.pipeline.tiles import FOLDER, Counter, TileTask, extended, plan_tiles
 from saeray.store import Dataset, Store, location
@@ -183,14 +183,18 @@ def _count(
 ) -> None:
     """Makes the missing tiles by tasks."""
     task = ray.remote(max_retries=MAX_RETRIES)(_make_tile)
-    memory = min(TASK_BYTES, _memory_of_a_node())
+    memory = min(TASK_BYTES, memory_of_a_node())
     masks = ray.put({name: np.packbits(mask).tobytes() for name, mask in chosen.masks.items() if mask is not None})
     about = (store.uri, chosen.index.dataset.name, chosen.channels, tiles.place.uri, "cuda" if num_gpus else "cpu")
     started = task.options(num_cpus=1, num_gpus=num_gpus or None, memory=memory)
     pending = [started.remote(about, one, masks) for one in todo]
+    died = (
+        f"workers died counting a tile of {chosen.index.dataset.name}, {MAX_RETRIES} times: see that a node has "
+        f"{TASK_BYTES / 1e9:.1f} GB free a core, then run the same command again"
+    )
     while pending:
         ready, pending = ray.wait(pending, num_returns=1)
-        _got(ready[0], chosen.index.dataset.name)
+        result_of(ready[0], died)
         if on_progress:
             on_progress(CooccurProgress(len(todo) - len(pending), len(todo), time.monotonic() - begin))
 
@@ -200,27 +204,7 @@ def _make_tile(about: tuple[str, str, tuple[str, ...], str, str], task: TileTask
     if device == "cpu":
         torch.set_num_threads(1)  # tiles are many, and each core has its own
     store = Store.open(uri)
-    tiles = Tiles(store.root / FOLDER / name / place.rsplit("/", 1)[-1])
-    Counter(store, name, channels, masks, device).make(tiles, task)
-
-
-def _got(reference: Any, name: str) -> None:
-    try:
-        ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, SaerayError):
-            raise error.cause from None
-        raise
-    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
-        raise SaerayError(
-            f"workers died counting a tile of {name}, {MAX_RETRIES} times: see that a node has "
-            f"{TASK_BYTES / 1e9:.1f} GB free a core, then run the same command again"
-        ) from error
-
-
-def _memory_of_a_node() -> int:
-    """The most that a task can ask for and still be placed."""
-    return int(max(node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"]))
+    Counter(store, name, channels, masks, device).make(Tiles(location(place)), task)
 
 
 def _facts(dataset: Dataset, selection: str, chosen: Chosen) -> dict[str, Any]:

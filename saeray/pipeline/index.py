@@ -15,8 +15,7 @@ from typing import Any
 
 import ray
 
-from saeray.errors import SaerayError
-from saeray.pipeline.cluster import connected
+from saeray.pipeline.cluster import connected, memory_of_a_node, result_of
 from saeray.store import Store
 from saeray.store.block import BlockFacts, Span
 from saeray.store.index import IndexPlan, make_planned, plan_index, publish
@@ -130,14 +129,18 @@ def _make(
 ) -> list[BlockFacts]:
     """The blocks of the plan, made by tasks."""
     task = ray.remote(max_retries=MAX_RETRIES)(_make_one)
-    most = _memory_of_a_node()
+    most = memory_of_a_node()
     pending = [
         task.options(num_cpus=1, memory=min(most, _memory(spans))).remote(store.uri, name, spans) for spans in plan.todo
     ]
+    died = (
+        f"workers died making a block of {name}, {MAX_RETRIES} times: see that a node has "
+        f"{(BASE_BYTES + POSTING_BYTES * (1 << 27)) / 1e9:.0f} GB free, then run `saeray index {name}`"
+    )
     made: list[BlockFacts] = []
     while pending:
         ready, pending = ray.wait(pending, num_returns=1)
-        made.append(_got(ready[0], name))
+        made.append(result_of(ready[0], died))
         _tell(on_progress, made, len(plan.todo), begin)
     return made
 
@@ -146,29 +149,9 @@ def _make_one(uri: str, name: str, spans: Sequence[Span]) -> BlockFacts:
     return make_planned(Store.open(uri), name, spans)
 
 
-def _got(reference: Any, name: str) -> BlockFacts:
-    try:
-        found: BlockFacts = ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, SaerayError):
-            raise error.cause from None
-        raise
-    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
-        raise SaerayError(
-            f"workers died making a block of {name}, {MAX_RETRIES} times: see that a node has "
-            f"{(BASE_BYTES + POSTING_BYTES * (1 << 27)) / 1e9:.0f} GB free, then run `saeray index {name}`"
-        ) from error
-    return found
-
-
 def _memory(spans: Sequence[Span]) -> int:
     """Bytes that making the block takes, so that Ray does not start more at once than a node holds."""
     return BASE_BYTES + POSTING_BYTES * sum(span.postings for span in spans)
-
-
-def _memory_of_a_node() -> int:
-    """The most that a task can ask for and still be placed."""
-    return int(max(node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"]))
 
 
 def _postings(facts: BlockFacts) -> int:

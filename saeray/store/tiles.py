@@ -139,10 +139,6 @@ class Tiles:
         self._check_shape(file, counts)
         (self.place / file.file).create(encode_tile(counts))
 
-    def has(self, file: TileFile) -> bool:
-        """Whether it is there."""
-        return (self.place / file.file).exists()
-
     def read(self, file: TileFile) -> Int64:
         """The counts, int64[rows, columns]. Raises SaerayError when the file is gone or is not what was written."""
         place = self.place / file.file

@@ -274,9 +274,9 @@ def test_killed_workers_and_a_killed_driver_leave_the_same_files(
     """Workers die on their first tile; then a driver dies in the middle, and its tiles are not made again. The run that
     goes on leaves the files of the first, and so does the job, which has nothing left to do."""
     options = OPTIONS | {"width": 150}
-    whole_node = job._memory_of_a_node
+    whole_node = job.memory_of_a_node
     monkeypatch.setattr(job, "TASK_BYTES", 1 << 60)
-    monkeypatch.setattr(job, "_memory_of_a_node", lambda: whole_node() // 2)  # two workers, not one a CPU
+    monkeypatch.setattr(job, "memory_of_a_node", lambda: whole_node() // 2)  # two workers, not one a CPU
     with monkeypatch.context() as patch:
         plain, marks = job._make_tile, tmp_path / "marks"
         marks.mkdir()
