@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy import sparse
 
 from saeray.analysis.indexed import parts_of
 from saeray.analysis.pairs import Held, Part, columns
-from saeray.config import EncodeConfig
 from saeray.errors import SaerayError
+from saeray.evaluate.encoded import encode_tables
 from saeray.evaluate.injections import Kind
-from saeray.evaluate.sample import MADE_NS
-from saeray.store import Store, location
+from saeray.store import Store
 from saeray.store.chosen import Chosen
 from saeray.store.index import build_missing
 
@@ -97,32 +94,9 @@ def encode_injected(
 
     `encode` is `saeray.pipeline.encode.encode` unless given. SaerayError when shards are missing afterwards.
     """
-    folder = location(out) / "inputs"
-    places = []
-    for table in (table_of(kind, seed) for kind in kinds for seed in seeds):
-        place = folder / f"{file_name(table)}.parquet"
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
-        data = sink.getvalue().to_pybytes()
-        if place.read_if_there() != data:
-            place.replace(data)
-        if place.is_local:
-            os.utime(place.path, ns=(MADE_NS, MADE_NS))
-        places.append(place)
-    wanted = {place.path.rsplit("/", 1)[-1] for place in places}
-    if wanted <= _encoded(store):
-        return
-    config = EncodeConfig(
-        inputs=[place.uri for place in places],
-        dataset=DATASET,
-        store=store,
-        encoder=encoder,
-        text_column="text",
-        keep=list(KEPT),
-    )
-    (encode or _pipeline())(config, on_progress)
-    if not wanted <= _encoded(store):
-        raise SaerayError(f"the injected texts are not encoded to their end in {store}; run the same command again")
+    made = (table_of(kind, seed) for kind in kinds for seed in seeds)
+    tables = {f"{file_name(table)}.parquet": table for table in made}
+    encode_tables(tables, DATASET, KEPT, store, out, encoder, encode, on_progress)
 
 
 def file_name(table: pa.Table) -> str:
@@ -153,22 +127,3 @@ def read_injected(store: Store, kinds: Sequence[Kind], seeds: Sequence[int]) -> 
         which=np.array(rows.column("part").to_pylist(), str),
         texts=rows.column("text").to_pylist(),
     )
-
-
-def _encoded(store: str) -> set[str]:
-    """Names of the input files that are encoded to their end."""
-    try:
-        here = Store.open(store)
-    except SaerayError:
-        return set()  # not there yet: encoding makes it
-    if DATASET not in here.datasets():
-        return set()
-    dataset = here.dataset(DATASET)
-    missing = {dataset.plan_of(shard).input_of(shard).name for shard in dataset.missing()}
-    return {one.name for plan in dataset.plans() for one in plan.inputs} - missing
-
-
-def _pipeline() -> Callable[..., Any]:
-    from saeray.pipeline.encode import encode  # brings Ray, which tests and finished stores do without
-
-    return encode

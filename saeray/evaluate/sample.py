@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,20 +19,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from saeray.config import EncodeConfig
-from saeray.errors import SaerayError, UsageError
+from saeray.errors import UsageError
+from saeray.evaluate.encoded import all_encoded, encode_tables
 from saeray.evaluate.tasks import Retrieval, Tasks
-from saeray.store import Store, location
 
 #: The dataset of a store that holds every sample, one input file each.
 DATASET = "eval"
 #: Relevant rows a query needs, 12 a half: below that the best of 32,768 latents is often best by chance alone.
 LEAST_RELEVANT = 24
-#: Every sample has one modification time, so that the store knows a file that was written again for the same.
-MADE_NS = 946_684_800 * 10**9
 KEPT = ("sample", "source_row", "relevant")
 
 
@@ -119,50 +114,13 @@ def encode_samples(
 
     `encode` is `saeray.pipeline.encode.encode` unless given. SaerayError when shards are missing afterwards.
     """
-    folder = location(out) / "inputs"
-    places = [folder / f"{sample.name}.parquet" for sample in samples]
-    for sample, place in zip(samples, places, strict=True):
-        sink = pa.BufferOutputStream()
-        pq.write_table(sample.table, sink, compression="zstd")
-        data = sink.getvalue().to_pybytes()
-        if place.read_if_there() != data:
-            place.replace(data)
-        if place.is_local:
-            os.utime(place.path, ns=(MADE_NS, MADE_NS))
-    if is_encoded(samples, store):
-        return
-    config = EncodeConfig(
-        inputs=[place.uri for place in places],
-        dataset=DATASET,
-        store=store,
-        encoder=encoder,
-        text_column="text",
-        keep=list(KEPT),
-        store_sum=True,
-    )
-    (encode or _pipeline())(config, on_progress)
-    if not is_encoded(samples, store):
-        raise SaerayError(f"the samples are not encoded to their end in {store}; run the same command again")
-
-
-def _pipeline() -> Callable[..., Any]:
-    from saeray.pipeline.encode import encode  # brings Ray, which tests and finished stores do without
-
-    return encode
+    tables = {f"{sample.name}.parquet": sample.table for sample in samples}
+    encode_tables(tables, DATASET, KEPT, store, out, encoder, encode, on_progress, store_sum=True)
 
 
 def is_encoded(samples: Iterable[Sample], store: str) -> bool:
     """Whether every shard of every sample is committed; needs neither reader nor cluster."""
-    try:
-        here = Store.open(store)
-    except SaerayError:
-        return False  # not there yet: encoding makes it, and says what is wrong with it otherwise
-    if DATASET not in here.datasets():
-        return False
-    dataset = here.dataset(DATASET)
-    wanted = {f"{sample.name}.parquet" for sample in samples}
-    missing = {dataset.plan_of(shard).input_of(shard).name for shard in dataset.missing()}
-    return wanted <= {one.name for plan in dataset.plans() for one in plan.inputs} - missing
+    return all_encoded((f"{sample.name}.parquet" for sample in samples), DATASET, store)
 
 
 def _relevant(task: Retrieval, table: pa.Table, uri: str) -> NDArray[np.bool_]:

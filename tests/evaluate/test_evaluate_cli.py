@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 from word_sets import WORDS, encode_words, write_set
 
-from saeray.evaluate import sample
+from saeray.evaluate import encoded
 from saeray.evaluate.cli import evaluate_app
 from saeray.labels import embedding
 from saeray.labels.store import LabelStore
@@ -32,7 +32,7 @@ class Words:
 def run(tmp_path, monkeypatch):
     """Runs a command on a small set with labels in its store; returns (exit code, stdout, stderr)."""
     write_set(tmp_path / "data")
-    monkeypatch.setattr(sample, "_pipeline", lambda: encode_words)
+    monkeypatch.setattr(encoded, "_pipeline", lambda: encode_words)
     monkeypatch.setattr(embedding, "Embedder", Words)
 
     def command(*arguments):
