@@ -2,12 +2,12 @@
 
     ray job submit --working-dir . -- python jobs/correlate.py --config correlate.yaml
 
-The file holds the fields of `saeray.analysis.options.CorrelateConfig`. Run it again to add what is new.
+The file holds the fields of `saeray.analysis.correlate.options.CorrelateConfig`. Run it again to add what is new.
 """
 
 import logging
 
-from saeray.analysis.options import CorrelateConfig
+from saeray.analysis.correlate.options import CorrelateConfig
 from saeray.pipeline.cooccur import CooccurProgress
 from saeray.pipeline.correlate import correlate
 from saeray.terminal import finish, run_job

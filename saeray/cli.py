@@ -199,7 +199,7 @@ def diff(
 ) -> None:
     """What is in one set of documents more than in the others."""
     with reporting(as_json):
-        from saeray.analysis.diff import diff as run
+        from saeray.analysis.diff.run import diff as run
         from saeray.store import Store
 
         result = run(

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from saeray.analysis.options import CorrelateConfig
-from saeray.analysis.read_labels import ReadLabels
+from saeray.analysis.correlate.labels import ReadLabels
+from saeray.analysis.correlate.options import CorrelateConfig
 from saeray.labels.meanings import Meanings
 from saeray.stats.association import npmi
 

@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from saeray.analysis.diff import diff
+from saeray.analysis.diff.run import diff
 from saeray.analysis.write import write
 from saeray.config import EncodeConfig, encoder_config
 from saeray.errors import SaerayError

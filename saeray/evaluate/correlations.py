@@ -18,11 +18,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from saeray.analysis.correlate import passing
-from saeray.analysis.options import CorrelateConfig
-from saeray.analysis.pair_groups import PairGroup, group_pairs
-from saeray.analysis.pairs import Float32, Part, Profiles
-from saeray.analysis.read_labels import ReadLabels
+from saeray.analysis.correlate.groups import PairGroup, group_pairs
+from saeray.analysis.correlate.labels import ReadLabels
+from saeray.analysis.correlate.options import CorrelateConfig
+from saeray.analysis.correlate.pairs import Float32, Part, Profiles
+from saeray.analysis.correlate.run import passing
 from saeray.evaluate.counted import Background
 from saeray.evaluate.injected import BOTH, FIRST, SECOND, Injected, presence
 from saeray.evaluate.injections import Kind

@@ -8,9 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from saeray.analysis.indexed import IndexedPart, parts_of
-from saeray.analysis.options import CorrelateConfig
-from saeray.analysis.read_labels import ReadLabels
+from saeray.analysis.correlate.indexed import IndexedPart, parts_of
+from saeray.analysis.correlate.labels import ReadLabels
+from saeray.analysis.correlate.options import CorrelateConfig
 from saeray.analysis.sides import provenance
 from saeray.errors import UsageError
 from saeray.evaluate.correlations import CorrelationsResult, Way, evaluate_correlations

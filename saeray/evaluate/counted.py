@@ -14,8 +14,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from saeray.analysis.cooccurrence import in_band, least_counts
-from saeray.analysis.options import CorrelateConfig
-from saeray.analysis.pairs import Part, columns
+from saeray.analysis.correlate.options import CorrelateConfig
+from saeray.analysis.correlate.pairs import Part, columns
 from saeray.stats.association import conditional, npmi, pairs
 from saeray.stats.cooccurrence import Columns, Costs, Tile
 

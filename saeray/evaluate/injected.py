@@ -12,8 +12,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 
-from saeray.analysis.indexed import parts_of
-from saeray.analysis.pairs import Held, Part, columns
+from saeray.analysis.correlate.indexed import parts_of
+from saeray.analysis.correlate.pairs import Held, Part, columns
 from saeray.errors import SaerayError
 from saeray.evaluate.encoded import encode_tables
 from saeray.evaluate.injections import Kind

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from saeray.analysis.correlate import CorrelateResult
-from saeray.analysis.correlate import correlate as analyse
-from saeray.analysis.indexed import parts_of
-from saeray.analysis.options import CorrelateConfig
-from saeray.analysis.pair_evidence import examples_of
+from saeray.analysis.correlate.evidence import examples_of
+from saeray.analysis.correlate.indexed import parts_of
+from saeray.analysis.correlate.options import CorrelateConfig
+from saeray.analysis.correlate.run import CorrelateResult
+from saeray.analysis.correlate.run import correlate as analyse
 from saeray.labels.meanings import Meanings
 from saeray.pipeline.cooccur import CooccurProgress, cooccur
 from saeray.store import Store

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from saeray.analysis.options import CorrelateConfig
+from saeray.analysis.correlate.options import CorrelateConfig
 from saeray.errors import UsageError
 from saeray.terminal import ChannelOption, JsonOption, OutOption, StoreOption, errors, finish, reporting
 

@@ -10,8 +10,8 @@ from saeray.report.pair_pictures import graph, heat_map
 from saeray.report.text import name, visible
 
 if TYPE_CHECKING:
-    from saeray.analysis.correlate import CorrelateResult
-    from saeray.analysis.pair_evidence import PairExample, Piece
+    from saeray.analysis.correlate.evidence import PairExample, Piece
+    from saeray.analysis.correlate.run import CorrelateResult
 
 #: Findings in the graph: more are a tangle on a page of this width.
 DRAWN = 30

@@ -10,8 +10,8 @@ from saeray.report.page import bar, card, document, made, percent, points, read_
 from saeray.report.text import name, visible
 
 if TYPE_CHECKING:
-    from saeray.analysis.diff import DiffResult
-    from saeray.analysis.naming import Name
+    from saeray.analysis.diff.naming import Name
+    from saeray.analysis.diff.run import DiffResult
     from saeray.labels.groups import LatentGroup
 
 

@@ -12,8 +12,8 @@ import pytest
 from pair_parts import Dense, Grid, options
 from typer.testing import CliRunner
 
-from saeray.analysis.correlate import passing
-from saeray.analysis.read_labels import ReadLabels
+from saeray.analysis.correlate.labels import ReadLabels
+from saeray.analysis.correlate.run import passing
 from saeray.errors import UsageError
 from saeray.evaluate.cli import evaluate_app
 from saeray.evaluate.correlations import TOP, Way, _right, _Trials, evaluate_correlations, misses, recall

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 from test_hostile_text import HOSTILE, Page
 
-from saeray.analysis.correlate import CorrelateResult
-from saeray.analysis.options import FILTERS, CorrelateConfig
-from saeray.analysis.pair_evidence import BOTH, FIRST, SECOND, PairExample, Piece
-from saeray.analysis.pair_groups import PairGroup
+from saeray.analysis.correlate.evidence import BOTH, FIRST, SECOND, PairExample, Piece
+from saeray.analysis.correlate.groups import PairGroup
+from saeray.analysis.correlate.options import FILTERS, CorrelateConfig
+from saeray.analysis.correlate.run import CorrelateResult
 from saeray.report.pair_pictures import graph, layout
 
 

@@ -5,7 +5,7 @@ import re
 import pyarrow as pa
 import pytest
 
-from saeray.analysis.diff import DiffResult
+from saeray.analysis.diff.run import DiffResult
 from saeray.analysis.evidence import Evidence, Example
 from saeray.analysis.excerpt import Excerpt
 from saeray.labels.groups import LatentGroup

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from saeray.analysis.correlate.indexed import IndexedPart, parts_of
+from saeray.analysis.correlate.pairs import columns
 from saeray.analysis.excerpt import excerpt, token_span
-from saeray.analysis.indexed import IndexedPart, parts_of
-from saeray.analysis.pairs import columns
 from saeray.store.chosen import Chosen
 
 Int64 = NDArray[np.int64]

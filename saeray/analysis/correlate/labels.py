@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from saeray.analysis.syntactic import syntactic
+from saeray.analysis.correlate.syntactic import syntactic
 from saeray.labels.meanings import Meanings
 
 Int64 = NDArray[np.int64]

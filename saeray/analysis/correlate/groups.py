@@ -15,8 +15,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 
-from saeray.analysis.pairs import Part, columns
-from saeray.analysis.read_labels import ReadLabels
+from saeray.analysis.correlate.labels import ReadLabels
+from saeray.analysis.correlate.pairs import Part, columns
 from saeray.labels.groups import group as group_latents
 
 Int64 = NDArray[np.int64]

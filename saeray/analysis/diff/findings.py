@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from saeray.analysis.naming import Names, name_latents
+from saeray.analysis.diff.naming import Names, name_latents
 from saeray.analysis.sides import Side
 from saeray.labels.groups import LatentGroup, groups_of_side
 from saeray.labels.groups import group as group_latents

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from saeray.analysis.diff import compare
-from saeray.analysis.naming import AGREES, HERE, LABEL, NO_NAMES, name_latents
+from saeray.analysis.diff.naming import AGREES, HERE, LABEL, NO_NAMES, name_latents
+from saeray.analysis.diff.run import compare
 from saeray.labels.meanings import Meanings
 
 TABLE, SORRY, GREAT, RIVER, SEVEN = range(5)
@@ -87,7 +87,7 @@ def test_documents_without_texts_have_no_names(side_of, sides):
 
 
 def test_many_documents_are_sampled_from_every_side(side_of, monkeypatch):
-    monkeypatch.setattr("saeray.analysis.naming.DOCUMENTS", 100)
+    monkeypatch.setattr("saeray.analysis.diff.naming.DOCUMENTS", 100)
     big = [side_of(texts(name, n, {"table": p}), name, step=70) for name, n, p in (("a", 900, 0.7), ("b", 60, 0.2))]
     names = name_latents(big, {TABLE: 0.5}, {TABLE: ("tables", words("table"))}, INNER)
     assert names.documents == 50 + 30

@@ -16,11 +16,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from saeray.analysis.options import FILTERS, CorrelateConfig
-from saeray.analysis.pair_evidence import PairExample
-from saeray.analysis.pair_groups import PairGroup, group_pairs
-from saeray.analysis.pairs import Part, Profiles, look
-from saeray.analysis.read_labels import ReadLabels
+from saeray.analysis.correlate.evidence import PairExample
+from saeray.analysis.correlate.groups import PairGroup, group_pairs
+from saeray.analysis.correlate.labels import ReadLabels
+from saeray.analysis.correlate.options import FILTERS, CorrelateConfig
+from saeray.analysis.correlate.pairs import Part, Profiles, look
 from saeray.labels.meanings import Meanings
 from saeray.report.correlate import page as correlate_page
 from saeray.stats.association import benjamini_yekutieli, log_p_together, npmi_within

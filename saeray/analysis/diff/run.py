@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from saeray.analysis.diff.findings import borne_out, find
+from saeray.analysis.diff.naming import NO_NAMES, Names
 from saeray.analysis.evidence import Evidence, collect
-from saeray.analysis.findings import borne_out, find
-from saeray.analysis.naming import NO_NAMES, Names
 from saeray.analysis.sides import Side, open_sides, provenance
 from saeray.labels.groups import LatentGroup
 from saeray.labels.meanings import Meanings

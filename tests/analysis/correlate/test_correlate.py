@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 from pair_parts import Axes, Dense, Grid, labels, options
 
-from saeray.analysis.correlate import correlate, passing
-from saeray.analysis.options import FILTERS
-from saeray.analysis.pair_groups import group_pairs
-from saeray.analysis.pairs import FEWEST, Profiles, look
+from saeray.analysis.correlate.groups import group_pairs
+from saeray.analysis.correlate.options import FILTERS
+from saeray.analysis.correlate.pairs import FEWEST, Profiles, look
+from saeray.analysis.correlate.run import correlate, passing
 from saeray.labels.meanings import Meanings
 from saeray.stats.association import log_p_together
 
@@ -112,7 +112,7 @@ def test_filters_can_be_left_out():
 
 
 def test_more_candidates_than_are_looked_at_are_told(monkeypatch):
-    monkeypatch.setattr("saeray.analysis.correlate.MOST_CANDIDATES", 1)
+    monkeypatch.setattr("saeray.analysis.correlate.run.MOST_CANDIDATES", 1)
     there = planted()
     there[:40, [1, 2]] = True
     result = found(there)

@@ -3,8 +3,8 @@
 import pytest
 from corpus_words import WORDS
 
-from saeray.analysis.indexed import parts_of
-from saeray.analysis.pair_evidence import BOTH, FIRST, PLAIN, SECOND, PairExample, Piece, examples_of, excerpts
+from saeray.analysis.correlate.evidence import BOTH, FIRST, PLAIN, SECOND, PairExample, Piece, examples_of, excerpts
+from saeray.analysis.correlate.indexed import parts_of
 from saeray.store.chosen import Chosen
 from saeray.store.index import build_missing
 

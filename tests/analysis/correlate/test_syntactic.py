@@ -2,7 +2,7 @@
 
 import pytest
 
-from saeray.analysis.syntactic import is_syntactic, syntactic
+from saeray.analysis.correlate.syntactic import is_syntactic, syntactic
 from saeray.labels.meanings import Meanings
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from saeray.analysis.diff import compare, diff
+from saeray.analysis.diff.run import compare, diff
 from saeray.analysis.write import write
 from saeray.errors import UsageError
 from saeray.labels.groups import LatentGroup
