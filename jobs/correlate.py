@@ -7,6 +7,7 @@ The file holds the fields of `saeray.analysis.correlate.options.CorrelateConfig`
 
 import logging
 
+from saeray.analysis.correlate.llm import with_llm
 from saeray.analysis.correlate.options import CorrelateConfig
 from saeray.pipeline.cooccur import CooccurProgress
 from saeray.pipeline.correlate import correlate
@@ -21,7 +22,7 @@ def show(progress: CooccurProgress) -> None:
 
 
 def work(config: CorrelateConfig, as_json: bool) -> None:
-    finish(correlate(config, show), config.out, as_json)
+    finish(with_llm(config, lambda: correlate(config, show)), config.out, as_json)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from saeray.diff_cli import diff
 from saeray.evaluate.cli import evaluate_app
 from saeray.labels.cli import labels_app
 from saeray.pipeline.cli import cooccur, index
@@ -182,30 +183,7 @@ def stats(
 app.command()(index)
 app.command()(cooccur)
 app.command()(correlate)
-
-
-@app.command()
-def diff(
-    target: Annotated[str, typer.Argument(help="NAME:cond,cond: the documents in question.")],
-    others: Annotated[list[str], typer.Argument(help="What they are compared with; `rest` for the dataset's rest.")],
-    store: StoreOption,
-    out: OutOption = "diff",
-    channel: ChannelOption = None,
-    min_support: Annotated[int | None, typer.Option(help="Least documents a latent is present in, all sides.")] = None,
-    keep: Annotated[float, typer.Option(help="Least difference of document frequencies.")] = 0.03,
-    top: Annotated[int, typer.Option(help="Most latents kept.")] = 200,
-    q: Annotated[float, typer.Option(help="False-discovery rate.")] = 0.05,
-    as_json: JsonOption = False,
-) -> None:
-    """What is in one set of documents more than in the others."""
-    with reporting(as_json):
-        from saeray.analysis.diff.run import diff as run
-        from saeray.store import Store
-
-        result = run(
-            Store.open(store), target, others, channel=channel, min_support=min_support, keep=keep, top=top, q=q
-        )
-        finish(result, out, as_json)
+app.command()(diff)
 
 
 @app.command("train-sae")

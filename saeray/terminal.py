@@ -9,9 +9,10 @@ import argparse
 import json
 import logging
 import os
+import shlex
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any, TextIO, TypeVar
@@ -42,6 +43,20 @@ _stdout: TextIO | None = None
 
 class Told(SaerayError):
     """The command has done its work and printed what it found, which is not good."""
+
+
+def with_command(made_with: Mapping[str, Any]) -> dict[str, Any]:
+    """`made_with` and the `command` as it was typed, without --out and --json, which change no result; as it is when
+    this is not the `saeray` command."""
+    if Path(sys.argv[0]).name != "saeray":
+        return dict(made_with)
+    words, kept = iter(sys.argv[1:]), ["saeray"]
+    for word in words:
+        if word == "--out":
+            next(words, None)
+        elif word != "--json" and not word.startswith("--out="):
+            kept.append(word)
+    return {**made_with, "command": shlex.join(kept)}
 
 
 def finish(result: Any, out: str, as_json: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -39,6 +39,26 @@ class Side:
     @property
     def n_documents(self) -> int:
         return len(self.lengths)
+
+    def where(self, keep: NDArray[np.bool_], name: str | None = None) -> Side:
+        """The rows of a mask, bool[n_documents] in scan order, as a side of its own; `name`: this side's by default.
+
+        Raises ValueError for a mask of another length.
+        """
+        mask = np.asarray(keep, np.bool_)
+        if mask.shape != (self.n_documents,):
+            raise ValueError(f"a mask of {mask.shape} for {self.n_documents} documents")
+
+        def scan(columns: Sequence[str]) -> Iterator[pa.Table]:
+            first = 0
+            for table in self.scan(columns):
+                own = mask[first : first + table.num_rows]
+                first += table.num_rows
+                if own.any():
+                    yield table if own.all() else table.filter(pa.array(own))
+
+        doc_ids = self.doc_ids.filter(pa.array(mask))
+        return replace(self, name=name or self.name, doc_ids=doc_ids, lengths=self.lengths[mask], scan=scan)
 
     def facts(self) -> dict[str, Any]:
         """What a report says of this side: its size and how long its documents are."""
@@ -78,6 +98,38 @@ def open_sides(store: Store, target: str, others: Sequence[str], channel: str | 
         for b in sides[i + 1 :]:
             _check_apart(a, b)
     return sides
+
+
+def pooled(sides: Sequence[Side], name: str) -> Side:
+    """Several sides as one, one after the other."""
+    if len(sides) == 1:
+        return replace(sides[0], name=name)
+
+    def scan(columns: Sequence[str]) -> Iterator[pa.Table]:
+        for side in sides:
+            yield from side.scan(columns)
+
+    # Sides of one dataset were read from the same commits unless it grew between two openings.
+    sources = {(side.dataset, side.source["commits"]): side.source for side in sides}
+    source = dict(sides[0].source)
+    if len(sources) > 1:
+        source |= {
+            "dataset": " and ".join(dict.fromkeys(side.dataset for side in sides)),
+            "plans": sorted({plan for one in sources.values() for plan in one["plans"]}),
+            "commits": "; ".join(f"{one['dataset']} {one['commits']}" for one in sources.values()),
+            "shards_missing": sum(one["shards_missing"] for one in sources.values()),
+        }
+    chunks = [chunk for side in sides for chunk in side.doc_ids.chunks]
+    return Side(
+        name,
+        source["dataset"],
+        sides[0].channel,
+        pa.chunked_array(chunks, pa.string()),
+        np.concatenate([side.lengths for side in sides]),
+        frozenset.intersection(*(side.stored for side in sides)),
+        source,
+        scan,
+    )
 
 
 def provenance(store: Store) -> dict[str, Any]:

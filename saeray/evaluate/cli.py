@@ -106,7 +106,7 @@ def correlations(
     out: OutOption = "evaluate-correlations",
     kind: Annotated[list[str] | None, typer.Option(help="A kind of injection (repeatable); all by default.")] = None,
     sizes: Annotated[str, typer.Option(help="Texts an injection, comma between them.")] = "10,20,50,100",
-    seeds: Annotated[int, typer.Option(help="Sets of 100 texts a kind.", min=1)] = 2,
+    seeds: Annotated[str, typer.Option(help="Which sets of 100 texts a kind, comma between them.")] = "0,1",
     draws: Annotated[int, typer.Option(help="Most injections of a size from one set, no text in two.", min=1)] = 1,
     words: Annotated[bool, typer.Option("--words/--no-words", help="The same for a bag of words beside it.")] = True,
     encoder: EncoderOption = "smollm2-135m",
@@ -118,20 +118,47 @@ def correlations(
 
         with progress_bar(as_json) as show:
             result = run_correlations(
-                store, background, out, kind or [], _numbers(sizes), range(seeds), draws, words, encoder, show
+                store, background, out, kind or [], _numbers(sizes), _numbers(seeds, 0), draws, words, encoder, show
             )
         _finish(result, result.table(), out, as_json)
 
 
-def _numbers(text: str) -> list[int]:
+@evaluate_app.command()
+def diff(
+    tasks: TasksArgument,
+    store: StoreOption,
+    out: OutOption = "evaluate-diff",
+    keywords: Annotated[str | None, typer.Option(help="A file of keywords; those of the tasks by default.")] = None,
+    sizes: Annotated[str, typer.Option(help="Documents a side, comma between them.")] = "100,300,1000",
+    tokens: Annotated[int, typer.Option(help="Most tokens a side, about; larger sizes are left out.")] = 100_000,
+    only: OnlyOption = "",
+    without: WithoutOption = "",
+    encoder: EncoderOption = "smollm2-135m",
+    llm: Annotated[str | None, typer.Option(help="What scores names too: gemini:MODEL, openai:MODEL@URL.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Is a known difference of two sets named by the diff? Beside plain labels, words, and latents at random."""
+    with reporting(as_json):
+        from saeray.evaluate.differences.command import run_differences
+        from saeray.llm.connect import LLMConfig
+
+        with progress_bar(as_json) as show:
+            result = run_differences(
+                tasks, store, out, keywords, _numbers(sizes), tokens, _names(only), _names(without), encoder,
+                errors.print, show, llm=None if llm is None else LLMConfig(model=llm),
+            )  # fmt: skip
+        _finish(result, result.table(), out, as_json)
+
+
+def _numbers(text: str, least: int = 1) -> list[int]:
     from saeray.errors import UsageError
 
     try:
         found = [int(word) for word in text.split(",")]
     except ValueError:
         found = []
-    if not found or min(found) < 1:
-        raise UsageError(f"not a list of sizes: {text[:40]!r}; give whole numbers such as 10,50")
+    if not found or min(found) < least or len(set(found)) < len(found):
+        raise UsageError(f"not a list of numbers: {text[:40]!r}; give different ones from {least} on, such as 10,50")
     return found
 
 

@@ -7,9 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from saeray.labels.llm.cli import llm
 from saeray.terminal import ChannelOption, JsonOption, StoreOption, errors, plain, print_result, reporting
 
 labels_app = typer.Typer(no_args_is_help=True, help="What latents mean: many labels a latent, each with its source.")
+labels_app.command("llm")(llm)
 
 SelectorArgument = Annotated[str, typer.Argument(help="NAME or NAME:cond,cond")]
 EmbedderOption = Annotated[str, typer.Option(help="minilm, or another embedding model's directory or name.")]

@@ -35,6 +35,8 @@ LABEL_SCHEMA = pa.schema(
         "evidence": pa.string(),
     }
 )
+#: The source that `saeray labels llm` writes.
+LLM = "llm"
 KINDS = ("form", "word", "topic", "position", "unclear")
 #: Characters of a label. Published ones run to some 300; what is longer is a mishap, and would fill a page.
 MAX_TEXT = 500
@@ -115,13 +117,15 @@ class LabelStore:
         return found.sort_by(_ORDER + _TIES).combine_chunks()
 
     def best(self, sources: Sequence[str] | None = None) -> dict[int, str]:
-        """One text a latent, ascending. Labels of `sources` come first, in that order; then the highest score, the
+        """One text a latent, ascending. Labels of `sources` come first, in that order; then those of an LLM, which
+        are there only because they were better than the others on the same documents; then the highest score, the
         newest date, the first source by name. What is not scored or dated comes after what is."""
         table = self.table()
         wanted = list(sources or ())
         if missing := [name for name in wanted if name not in set(table.column("source").unique().to_pylist())]:
             raise self._unknown(missing)
-        rank = pc.index_in(table.column("source"), value_set=pa.array(wanted, pa.string()))
+        preferred = wanted if LLM in wanted else [*wanted, LLM]
+        rank = pc.index_in(table.column("source"), value_set=pa.array(preferred, pa.string()))
         keys = [("latent", "ascending"), ("rank", "ascending"), ("score", "descending"), ("date", "descending")]
         rows = table.append_column("rank", rank).sort_by([*keys, ("source", "ascending"), ("text", "ascending")])
         latents = rows.column("latent").to_numpy()

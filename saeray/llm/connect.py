@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from saeray.config import presets
 from saeray.errors import UsageError
 from saeray.llm.base import Backend
 from saeray.llm.budget import Cap
@@ -22,7 +23,8 @@ class LLMConfig(BaseModel):
     """An LLM in a YAML file or from flags. Keys come from the environment alone: a key in a file or on a command line
     would be in logs and process lists.
 
-    model: `gemini:MODEL`, `openai:MODEL@URL`, or `local:MODEL` (a model as an encoder's reader is named). cap: US
+    model: `gemini:MODEL`, `openai:MODEL@URL`, or `local:MODEL` (an encoder preset, or a model
+    as an encoder's reader is named). cap: US
     dollars; None with a price that is known: 5; needs cap_tokens where the price is unknown.
     """
 
@@ -81,4 +83,10 @@ def _backend(kind: str, rest: str, config: LLMConfig) -> tuple[Backend, str]:
         return OpenAICompatible(url, timeout=config.timeout), model
     from saeray.llm.local import Local
 
-    return Local(rest, device=config.device, dtype=config.dtype), rest
+    return Local(_reader_of(rest), device=config.device, dtype=config.dtype), rest
+
+
+def _reader_of(model: str) -> str:
+    """A preset's name stands for its reader's whole model."""
+    known = presets()
+    return known[model].reader.model if model in known else model

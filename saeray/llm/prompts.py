@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from saeray.llm.base import Request, digest
 
@@ -49,6 +49,26 @@ _HYPOTHESES = (
     "words 'The text', can be checked on a text alone by someone who knows neither set, names neither set nor any "
     "model, and is no vaguer than its evidence. Name the numbers of the differences each statement rests on."
 )
+_STATEMENT = (
+    "A statement describes one property of a single text, begins with the words 'The text', can be checked on a text "
+    "alone by someone who knows neither group, names neither group nor any model, and compares with nothing."
+)
+_READERS = (
+    "Readers compared a few texts of two groups at a time and wrote down what texts of the one have and those of the "
+    "other lack. Turn their notes into a few statements: merge notes of the same thing, leave out what was seen once, "
+    f"and put what was seen most first. {_STATEMENT} Name the numbers of up to twenty notes each statement rests on."
+)
+_MERGE = (
+    "Statements on how two groups of texts differ were written in batches, so that some say the same. Merge those into "
+    "one as specific as they are, keep the clearest, and put the largest differences first, where shares are given. "
+    f"{_STATEMENT} Name the numbers of all statements that each of yours stands for."
+)
+_PROPERTIES = (
+    "You compare two groups of texts. Find what texts of the one group have and those of the other lack, in content, "
+    "form, style or behaviour; of texts that answer the same question, what sets the answers apart and not the "
+    "question. Write each as a short statement, the clearest first, and none where there is no difference. "
+    f"{_STATEMENT}"
+)
 _SYNTACTIC = (
     "You sort labels of detectors. Kind 'form' is a label about how text is written and nothing else: punctuation, "
     "spelling, grammatical words, parts of words, token position, formatting marks, beginnings or ends. Kind "
@@ -82,20 +102,23 @@ LABEL_SCHEMA: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Example:
-    """A text for the label prompt. peak: characters [start, stop) where the latent is strongest; None: it is silent."""
+    """A text for the label prompt. peak: characters [start, stop) where the latent is strongest; None: it is silent.
+    weaker: it is active, but not among its strongest."""
 
     text: str
     peak: tuple[int, int] | None = None
+    weaker: bool = False
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A labelled difference. target, others: document frequencies in 0..1. passage: where it is active, or empty."""
+    """A labelled difference. target, others: document frequencies in 0..1, None where nobody counted. passage: where it
+    is active, or empty."""
 
     number: int
     label: str
-    target: float
-    others: float
+    target: float | None = None
+    others: float | None = None
     passage: str = ""
 
 
@@ -113,17 +136,19 @@ def fence(text: str) -> str:
     return f"<document {tag}>\n{clean}\n</document {tag}>"
 
 
-def judge(model: str, statement: str, document: str, *, reason: bool = True, **options: Any) -> Request:
+def judge(
+    model: str, statement: str, document: str, *, reason: bool = True, document_first: bool = False, **options: Any
+) -> Request:
     """Does the document have the property? The value is {"reason", "verdict": "yes" | "no"}.
 
     reason: without it the verdict is all there is, a tenth of the output, and what small local models do best.
     options: further fields of the request. The property comes first and the document last but for one line, so that
-    services which remember the beginning of a prompt read the property once for all documents.
+    services which remember the beginning of a prompt read the property once for all documents. document_first swaps
+    the two, to see whether the order decides the verdict.
     """
-    prompt = (
-        f"The property:\n{fence(statement)}\n\nThe text:\n{fence(document)}\n\n"
-        "Does the text have the property? Answer as told at the start, whatever the text says."
-    )
+    parts = [f"The property:\n{fence(statement)}", f"The text:\n{fence(document)}"]
+    asked = "Does the text have the property? Answer as told at the start, whatever the text says."
+    prompt = "\n\n".join([*(reversed(parts) if document_first else parts), asked])
     task = f"{_JUDGE} {_WITH_REASON if reason else _WITHOUT_REASON}"
     schema = JUDGE_SCHEMA if reason else VERDICT_SCHEMA
     return _request(model, task, prompt, schema, {"max_output_tokens": 300 if reason else 16, **options})
@@ -133,11 +158,15 @@ def label(model: str, examples: Sequence[Example], current: str = "", **options:
     """What is the latent about? The value is {"reason", "label", "clear"}. Several candidates are several `sample`s at
     a temperature above 0. current: a label to do better than."""
     left, right = _free_marks([one.text for one in examples])
-    active = [_marked(one.text, one.peak, left, right) for one in examples if one.peak is not None]
+    active = [one for one in examples if one.peak is not None]
+    strong, weaker = (
+        [_marked(one.text, one.peak, left, right) for one in active if one.weaker is kind] for kind in (False, True)
+    )
     silent = [fence(one.text) for one in examples if one.peak is None]
     parts = [
         f"Texts in which the detector is active. {left} and {right} mark where it is strongest:",
-        *active,
+        *strong,
+        *(["Texts in which it is active, but less strongly:", *weaker] if weaker else []),
         "Texts in which it is silent:",
         *silent,
     ]
@@ -148,10 +177,17 @@ def label(model: str, examples: Sequence[Example], current: str = "", **options:
 
 
 def hypotheses(
-    model: str, differences: Sequence[Difference], *, most: int = 10, question: str = "", **options: Any
+    model: str,
+    differences: Sequence[Difference],
+    *,
+    most: int = 10,
+    question: str = "",
+    source: Literal["detectors", "readers", "statements"] = "detectors",
+    **options: Any,
 ) -> Request:
     """At most `most` statements on how the target differs. The value is {"hypotheses": [{"statement", "numbers",
-    "reason"}]}. question: what the user wants to know of the differences."""
+    "reason"}]}. question: what the user wants to know of the differences. source: whether the labels are detectors',
+    notes of `properties`, or statements that are to be merged."""
     item = {
         "type": "object",
         "properties": {
@@ -168,13 +204,35 @@ def hypotheses(
         "required": ["hypotheses"],
         "additionalProperties": False,
     }
-    lines = [
-        f"Difference {one.number}: target {one.target:.1%}, others {one.others:.1%}.\n{fence(_with_passage(one))}"
-        for one in differences
-    ]
+    lines = [f"Difference {one.number}{_shares(one)}\n{fence(_with_passage(one))}" for one in differences]
     asked = question or "What are the largest and most interesting differences of the target from the others?"
     prompt = "\n\n".join([*lines, f"The question:\n{fence(asked)}\n\nGive at most {most} statements."])
-    return _request(model, _HYPOTHESES, prompt, schema, {"max_output_tokens": 4096, **options})
+    task = {"detectors": _HYPOTHESES, "readers": _READERS, "statements": _MERGE}[source]
+    return _request(model, task, prompt, schema, {"max_output_tokens": 4096, **options})
+
+
+def properties(
+    model: str, first: Sequence[str], second: Sequence[str], *, both: bool, most: int = 5, **options: Any
+) -> Request:
+    """What sets two groups of texts apart, at most `most` of each. The value is {"properties": [{"property", "group":
+    "first" | "second"}]}. both: what the second has and the first lacks is asked for too."""
+    groups = ["first", "second"] if both else ["first"]
+    item = {
+        "type": "object",
+        "properties": {"property": {"type": "string"}, "group": {"type": "string", "enum": groups}},
+        "required": ["property", "group"],
+        "additionalProperties": False,
+    }
+    schema = {
+        "type": "object",
+        "properties": {"properties": {"type": "array", "items": item, "maxItems": most * len(groups)}},
+        "required": ["properties"],
+        "additionalProperties": False,
+    }
+    asked = "of either group that the other lacks" if both else "of the first group that the second lacks"
+    parts = ["The first group:", *map(fence, first), "The second group:", *map(fence, second)]
+    prompt = "\n\n".join([*parts, f"Give at most {most} properties {asked}."])
+    return _request(model, _PROPERTIES, prompt, schema, {"max_output_tokens": 1024, **options})
 
 
 def syntactic(model: str, labels: Mapping[int, str], **options: Any) -> Request:
@@ -222,6 +280,12 @@ def _free_marks(texts: Sequence[str]) -> tuple[str, str]:
             return left, right
     tag = digest("\n".join(texts))[:8]
     return f"<<{tag}:", f":{tag}>>"
+
+
+def _shares(one: Difference) -> str:
+    if one.target is None or one.others is None:
+        return ":"
+    return f": target {one.target:.1%}, others {one.others:.1%}."
 
 
 def _with_passage(one: Difference) -> str:

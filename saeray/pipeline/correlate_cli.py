@@ -44,15 +44,30 @@ def correlate(
     keep_unlabelled: Annotated[bool, typer.Option("--keep-unlabelled", help="Latents without a label too.")] = False,
     top: Annotated[int, typer.Option(help="Most findings.", min=1)] = _DEFAULT["top"],
     num_gpus: Annotated[float, typer.Option(help="GPUs a tile gets; 0 is the CPU.", min=0)] = 0,
+    llm: Annotated[
+        str | None,
+        typer.Option(help="Sorts labels and verifies findings: gemini:MODEL, openai:MODEL@URL or local:MODEL."),
+    ] = None,
+    verify: Annotated[int, typer.Option(help="Findings that --llm verifies, the strongest.", min=0)] = 10,
+    judged: Annotated[int, typer.Option(help="Documents that --llm judges for each.", min=10)] = 100,
+    baseline: Annotated[
+        str | None, typer.Option(help="llm: have --llm name pairs itself, and verify those beside the findings.")
+    ] = None,
+    cap: Annotated[float | None, typer.Option(help="Most US dollars; 5 where the price is known.", min=0)] = None,
+    cap_tokens: Annotated[int | None, typer.Option("--cap-tokens", help="Most tokens.", min=0)] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Concepts that travel together more than they should. Run again, only new documents are counted."""
     with reporting(as_json):
+        from saeray.analysis.correlate.llm import with_llm
         from saeray.config import validate
         from saeray.pipeline.correlate import correlate as run
 
         if channel and between:
             raise UsageError("give --channel or --between, not both")
+        if baseline not in (None, "llm") or (baseline and not llm):
+            raise UsageError("the one --baseline is llm, and it needs --llm to say which model")
+        asked = {"findings": verify, "documents": judged, "baseline": bool(baseline)}
         config = validate(
             CorrelateConfig,
             {
@@ -72,6 +87,7 @@ def correlate(
                 "keep_unlabelled": keep_unlabelled,
                 "top": top,
                 "num_gpus": num_gpus,
+                "llm": {"model": llm, "cap": cap, "cap_tokens": cap_tokens, **asked} if llm else None,
             },
             "correlate",
         )
@@ -79,4 +95,5 @@ def correlate(
         def show(progress: Any) -> None:
             errors.print(f"{progress.done}/{progress.total} tiles, {progress.seconds:,.0f} s", end="\r")
 
-        finish(run(config, show if errors.is_terminal and not as_json else None), out, as_json)
+        watch = show if errors.is_terminal and not as_json else None
+        finish(with_llm(config, lambda: run(config, watch)), out, as_json)

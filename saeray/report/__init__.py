@@ -1,1 +1,2 @@
-"""Results as one self-contained page: no script, no network, readable on a phone, every word of a document escaped."""
+"""Results as one self-contained page: no network, no script but a table's own, readable on a phone, every word of a
+document escaped."""

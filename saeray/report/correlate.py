@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from saeray.report.page import document, made, percent, read_from, section, table
@@ -10,6 +10,7 @@ from saeray.report.pair_pictures import graph, heat_map
 from saeray.report.text import name, visible
 
 if TYPE_CHECKING:
+    from saeray.analysis.correlate.asking import Share, Verified
     from saeray.analysis.correlate.evidence import PairExample, Piece
     from saeray.analysis.correlate.run import CorrelateResult
 
@@ -27,6 +28,7 @@ def page(result: CorrelateResult) -> str:
         f"<h1>What travels together in {name(result.selection['name'])}{where}</h1>",
         f"<p>{_lede(result)}</p>",
         *_findings(result),
+        *_verified(result),
         *_pictures(result),
         *_cards(result),
         _toll(result),
@@ -61,7 +63,7 @@ def _lede(result: CorrelateResult) -> str:
 def _findings(result: CorrelateResult) -> Iterator[str]:
     if not result.findings:
         return
-    head = ["finding", "NPMI", "at equal length", "documents", "P(2 | 1)", "P(1 | 2)", "log10 q"]
+    head = ["finding", "NPMI", "within kinds", "at equal length", "documents", "P(2 | 1)", "P(1 | 2)", "log10 q"]
     cells = []
     for number, group in enumerate(result.findings):
         row = result.row(number)
@@ -71,9 +73,44 @@ def _findings(result: CorrelateResult) -> Iterator[str]:
     yield section("Findings", f'<p class="soft">{told}</p>', table(head, cells))
 
 
+def _verified(result: CorrelateResult) -> Iterator[str]:
+    """What a judge found of the strongest findings, and of the pairs that the LLM named itself."""
+    if result.asked is None:
+        return
+    head = ["NPMI in the texts", "P(1 | 2)", "P(2 | 1)", "where both latents are", "judged", "no answer"]
+    told = (
+        f"{name(result.asked.model)} judged either concept on a sample of documents, weighed up to all. In brackets "
+        "95% intervals of the sample; the judge's own errors are not in them."
+    )
+    own = [[_cell(f"{k + 1}. {_concepts(one)}"), *_judged(one)] for k, one in sorted(result.asked.verified.items())]
+    if own:
+        yield section("Do they hold in the texts?", f'<p class="soft">{told}</p>', table(["finding", *head], own))
+    if result.asked.baseline is not None:
+        said = f"Shown batches of documents, the LLM named {result.asked.named:,} pairs. The first, judged alike:"
+        rows = ([_cell(_concepts(one)), *_judged(one)] for one in result.asked.baseline)
+        yield section("What the LLM names alone", f'<p class="soft">{said}</p>', table(["pair", *head], rows))
+
+
+def _concepts(one: Verified) -> str:
+    return f'<span class="t">{name(one.first)}</span> × <span class="o">{name(one.second)}</span>'
+
+
+def _judged(one: Verified) -> list[str]:
+    hits = "" if one.of is None else f"{one.hits:,} of {one.of:,}"
+    given = (_share(one.first_given_second, percent), _share(one.second_given_first, percent))
+    return [_share(one.npmi, lambda value: f"{value:.2f}"), *given, hits, f"{one.judged:,}", f"{one.missing:,}"]
+
+
+def _share(one: Share, shown: Callable[[float], str]) -> str:
+    if one.value is None or one.lower is None or one.upper is None:
+        return "–"
+    return f"{shown(one.value)} <small>({shown(one.lower)} to {shown(one.upper)})</small>"
+
+
 def _figures(row: dict[str, Any]) -> list[str]:
     return [
         f"{row['npmi']:.2f}",
+        f"{row['npmi_within_kinds']:.2f}".replace("-", "−"),
         f"{row['npmi_at_equal_length']:.2f}",
         f"{row['documents']:,}",
         percent(row["p_j_given_i"]),
@@ -160,7 +197,7 @@ def _toll(result: CorrelateResult) -> str:
 def _all(result: CorrelateResult) -> Iterator[str]:
     rows = result.rows.slice(0, 500).to_pylist()
     if rows:
-        head = ["pair", "NPMI", "at equal length", "documents", "P(2 | 1)", "P(1 | 2)", "log10 q"]
+        head = ["pair", "NPMI", "within kinds", "at equal length", "documents", "P(2 | 1)", "P(1 | 2)", "log10 q"]
         first = "All" if result.rows.num_rows <= len(rows) else "The first"
         drawn = table(head, ([_cell(_pair(row)), *_figures(row)] for row in rows))
         yield f"<details><summary>{first} {len(rows):,} pairs that pass</summary>{drawn}</details>"
@@ -190,7 +227,8 @@ def _lines(result: CorrelateResult) -> Iterator[tuple[str, str]]:
 def _caveats(result: CorrelateResult) -> Iterator[str]:
     yield (
         "NPMI is 1 for latents that are always together and 0 for independent ones. Long documents inflate every pair: "
-        "“at equal length” is the same against the count expected within classes of length."
+        "“at equal length” is the same against the count expected within classes of length, “within kinds” within "
+        "groups of documents that are about like things. Findings stand by the sum of NPMI and that within kinds."
     )
     yield (
         "q is the share of false discoveries to expect, over all pairs in the band, those that a filter took out among "

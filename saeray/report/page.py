@@ -1,12 +1,15 @@
-"""The page every report is: one HTML file with its style inside, no script, nothing fetched.
+"""The page every report is: one HTML file with its style inside and nothing fetched.
 
 Plain functions that return HTML. Parameters named `html` are HTML already; anything else is escaped here. The content
-security policy forbids scripts and requests outright, so that a hole in the escaping would still run nothing.
+security policy forbids requests outright and every script but the one of a page's table, which is named by its hash, so
+that a hole in the escaping would still run nothing.
 """
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from importlib.resources import files
 from typing import Any
 
@@ -16,18 +19,22 @@ from saeray.report.text import marked, name, visible
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
-def document(title: str, html: Iterable[str]) -> str:
-    """The whole file; `title` is text for the tab."""
+def document(title: str, html: Iterable[str], script: str = "") -> str:
+    """The whole file; `title` is text for the tab, `script` a script of this package, the only one that can run."""
     style = files("saeray.report").joinpath("page.css").read_text(encoding="utf-8")
     # A title's content knows no elements, so what cannot be seen is left out of it rather than drawn.
     plain = visible("".join(c if c.isprintable() else " " for c in title))
+    policy = _POLICY
+    if script:
+        policy += f"; script-src 'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"
+        script = f"<script>{script}</script>\n"
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{plain}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
         + "\n".join(html)
-        + "\n</main>\n</body>\n</html>\n"
+        + f"\n</main>\n{script}</body>\n</html>\n"
     )
 
 

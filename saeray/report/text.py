@@ -33,7 +33,11 @@ def name(text: str) -> str:
 
 
 def marked(found: Excerpt) -> str:
-    """An excerpt with its peak token marked; a token of space alone is drawn, so that there is something to mark."""
+    """An excerpt with its peak token marked; a token of space alone is drawn, so that there is something to mark. One
+    without a peak is shown as it is."""
+    if not found.peak:
+        whole = _squeezed(found.before + found.after) + (" …" if found.cut_right else "")
+        return f'<blockquote dir="auto">{visible(whole)}</blockquote>'
     peak = found.peak.strip()
     lead, tail = "", ""
     if peak:

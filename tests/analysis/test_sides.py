@@ -1,8 +1,9 @@
 """Promise: a side is fixed when it is opened, and names what it was read from."""
 
+import numpy as np
 import pytest
 
-from saeray.analysis.sides import open_side, provenance, ranges
+from saeray.analysis.sides import open_side, pooled, provenance, ranges
 from saeray.errors import SaerayError
 from saeray.store import Store, commit_shard, read_shard
 
@@ -28,3 +29,30 @@ def test_commits_after_the_opening_are_not_seen(store_of, corpus_table):
 def test_a_store_without_an_encoder_is_said(tmp_path):
     with pytest.raises(SaerayError, match="encode something"):
         provenance(Store.open(str(tmp_path / "s"), create=True))
+
+
+@pytest.mark.parametrize("step", [1, 7, 1000])
+def test_a_mask_keeps_its_rows_in_order(side_of, step):
+    """Halves and pairs are masks: each scan of one must give the same rows, whatever the tables."""
+    side = side_of([{"doc_id": f"{i:02d}", "text": "cat " * (i + 1)} for i in range(40)], step=step)
+    keep = np.random.default_rng(0).random(40) < 0.4
+    part = side.where(keep, "part")
+    ids = [f"{i:02d}" for i in np.flatnonzero(keep)]
+    assert (part.name, part.n_documents) == ("part", int(keep.sum()))
+    assert part.doc_ids.to_pylist() == ids
+    for columns in (["doc_id"], ["n_tokens", "doc_id"]):
+        assert [v for t in part.scan(columns) for v in t.column("doc_id").to_pylist()] == ids
+    np.testing.assert_array_equal(part.lengths, np.flatnonzero(keep) + 1)
+    again = part.where(np.arange(part.n_documents) % 2 == 0)
+    assert [v for t in again.scan(["doc_id"]) for v in t.column(0).to_pylist()] == ids[::2]
+    with pytest.raises(ValueError, match="mask"):
+        side.where(keep[1:])
+
+
+def test_pooled_sides_are_read_one_after_the_other(side_of):
+    """The rest as one side: every row once, and its facts name what it was read from."""
+    sides = [side_of([{"doc_id": f"{n}{i}", "text": "cat " * (i + 1)} for i in range(3)], n) for n in "ab"]
+    both = pooled(sides, "the others")
+    assert both.doc_ids.to_pylist() == ["a0", "a1", "a2", "b0", "b1", "b2"]
+    assert [v for t in both.scan(["doc_id"]) for v in t.column(0).to_pylist()] == both.doc_ids.to_pylist()
+    assert (both.facts()["documents"], both.facts()["tokens"], both.facts()["commits"]) == (6, 12, "0")

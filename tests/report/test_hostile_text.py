@@ -1,9 +1,14 @@
-"""Promise: whatever a document, a name or a label holds, the page shows it and obeys none of it."""
+"""Promise: whatever a document, a name, a label or a statement holds, the page shows it and obeys none of it."""
 
+import re
+from base64 import b64encode
+from dataclasses import replace
+from hashlib import sha256
 from html import unescape
 from html.parser import HTMLParser
 
 import pytest
+from diff_results import halved, result, with_hypotheses
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +23,8 @@ HOSTILE = [
     "' onmouseover='alert(1)",
     "</title><script>alert(1)</script>",
     "</style><svg/onload=alert(1)>",
+    "</script><script>alert(1)</script>",
+    "</td></tr></table></details><script>",
     "<!-- --> ]]> &lt;b&gt; &#60;",
     "left \u202ethgir ot\u202c \u2066x\u2069 \u200f",
     "NUL \x00 bell \x07 escape \x1b[31m del \x7f c1 \x9b",
@@ -26,7 +33,7 @@ HOSTILE = [
     "עברית العربية 👩\u200d👩\u200d👧 e\u0301",
     "a" * 5000,
 ]
-VOID = {"meta"}
+VOID = {"meta", "input", "br"}
 
 
 class Page(HTMLParser):
@@ -52,7 +59,7 @@ class Page(HTMLParser):
         assert self._open.pop() == tag
 
     def handle_data(self, data):
-        if "style" not in self._open:
+        if not {"style", "script"} & set(self._open):
             self.words += data
 
 
@@ -62,6 +69,47 @@ def page_of(text: str) -> str:
     facts = {"saeray": "0", "store": text, "fingerprint": text, "d_sae": 9}
     body = [section(name(text), card(row, Evidence((example,), ((text, 1.0),)), "1")), made([(text, text)], facts)]
     return document(text, body)
+
+
+def diff_of(text: str) -> str:
+    """A diff's page that holds `text` in every place that comes from outside."""
+    made = with_hypotheses(halved(result(text=text), "key"), text)
+    sides = [{**one, "name": f"d:model={text}{i}"} for i, one in enumerate(made.sides)]
+    used = {**made.parameters, "pair_on": text, "halves_by": text}
+    facts = {**made.made_with, "command": text, "store": text}
+    found = result(
+        text=text, sides=sides, parameters=used, made_with=facts, hypotheses=made.hypotheses, design=made.design
+    )
+    found = replace(found, beside={7: (Example(text, 0.0, Excerpt(text, "", text)), None)})
+    unnamed = replace(found, names=result(found=False).names)
+    return found.page() + unnamed.page()
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_nothing_of_a_text_becomes_markup_in_a_diff(text):
+    html = diff_of(text)
+    html.encode()
+    page, plain = Page(html), Page(diff_of("plain"))
+    assert page.elements <= plain.elements | {"i"}
+    assert {key for key, _ in page.attributes} <= {key for key, _ in plain.attributes} | {"class"}
+    acting = [
+        c for c in html if (ord(c) < 32 and c not in "\n\t") or 0x7F <= ord(c) < 0xA0 or c in "\u202e\u2066\u200f"
+    ]
+    assert acting == []
+
+
+@pytest.mark.parametrize("text", ["plain", "</script><script>alert(1)</script>"])
+def test_the_one_script_of_a_page_is_the_one_that_its_policy_names(text):
+    html = diff_of(text)
+    scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    assert len(scripts) == html.count("<script") == 2, "one a page"
+    assert "alert(1)" not in "".join(scripts)
+    for script in scripts:
+        named = b64encode(sha256(script.encode()).digest()).decode()
+        assert html.count(f"script-src 'sha256-{named}'") == 2
+    for policy in re.findall(r'Content-Security-Policy" content="([^"]+)"', html):
+        assert policy.startswith("default-src 'none'")
+        assert "unsafe-inline" not in policy.split("script-src")[1]
 
 
 @pytest.mark.parametrize("text", HOSTILE)

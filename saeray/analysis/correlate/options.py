@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from saeray.analysis.correlate.asking import AskConfig
 from saeray.config import CooccurConfig
 
 
@@ -35,6 +36,7 @@ class CorrelateConfig(CooccurConfig):
     keep_syntactic: bool = False
     keep_unlabelled: bool = False
     top: int = Field(default=100, ge=1)  # findings
+    llm: AskConfig | None = None  # sorts labels and verifies findings; None: by rule, and nothing is asked
 
 
 #: The filters in the order in which they are applied, as reports name them.

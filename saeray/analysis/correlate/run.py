@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from saeray.analysis.correlate.asking import Asked
 from saeray.analysis.correlate.evidence import PairExample
 from saeray.analysis.correlate.groups import PairGroup, group_pairs
 from saeray.analysis.correlate.labels import ReadLabels
@@ -54,8 +55,9 @@ class Counts(Protocol):
 
 @dataclass(frozen=True)
 class CorrelateResult:
-    """`rows`: the pairs that pass, strongest first, each with the number of its finding (null beyond `top`).
-    `findings`: strongest first; `toll`: (filter, pairs left after it). `examples`: of each shown finding by number."""
+    """`rows`: the pairs that pass, strongest first (by NPMI plus that within kinds of documents), each with the number
+    of its finding (null beyond `top`). `findings`: strongest first; `toll`: (filter, pairs left after it). `examples`:
+    of each shown finding by number. `asked`: what an LLM added, None where none was asked."""
 
     rows: pa.Table
     findings: tuple[PairGroup, ...]
@@ -68,6 +70,7 @@ class CorrelateResult:
     latents: tuple[int, int]
     parameters: Mapping[str, Any]
     made_with: Mapping[str, Any]
+    asked: Asked | None = None
 
     def row(self, finding: int) -> dict[str, Any]:
         """The row of a finding's strongest pair."""
@@ -89,15 +92,19 @@ class CorrelateResult:
             "label_level": self.label_level,
             "parameters": dict(self.parameters),
             "made_with": dict(self.made_with),
+            **({} if self.asked is None else {"llm": self.asked.summary()}),
         }
 
     def table(self, limit: int = 10) -> list[dict[str, Any]]:
         """The strongest findings, for a terminal."""
-        names = ["npmi", "documents", "p_j_given_i", "p_i_given_j", "npmi_at_equal_length", "log10_q", "i", "label_i"]
-        names += ["j", "label_j"]
+        names = ["npmi", "npmi_within_kinds", "documents", "p_j_given_i", "p_i_given_j", "npmi_at_equal_length"]
+        names += ["log10_q", "i", "label_i", "j", "label_j"]
+        verified = {} if self.asked is None else {k: one.npmi.value for k, one in self.asked.verified.items()}
         return [
-            {name: row[name] for name in names} | {"alike": len(group.members) - 1 or None}
-            for group, row in ((group, self.row(k)) for k, group in enumerate(self.findings[:limit]))
+            {name: row[name] for name in names}
+            | {"alike": len(group.members) - 1 or None}
+            | ({} if self.asked is None else {"verified_npmi": verified.get(k)})
+            for k, group, row in ((k, group, self.row(k)) for k, group in enumerate(self.findings[:limit]))
         ]
 
     def page(self) -> str:
@@ -122,7 +129,8 @@ def passing(
     profile_of: Callable[[Part], NDArray[np.float32]] | None = None,
     watch: Callable[[str, Int64, Int64], None] | None = None,
 ) -> Passing:
-    """The pairs of `counts` that pass the filters of `options`, strongest first, with all that is known of each.
+    """The pairs of `counts` that pass the filters of `options`, with all that is known of each; strongest first, by the
+    sum of NPMI and NPMI within kinds of documents.
 
     `profile_of`: of a part's documents, `Profiles.of` by default. `watch` is told each filter and the pairs it left.
     """
@@ -142,7 +150,7 @@ def passing(
     keep(FILTERS[0], np.ones(len(i), bool))
     if labels.any and not options.keep_unlabelled:
         keep(FILTERS[1], labels.named[i[kept]] & labels.named[j[kept]])
-    if labels.any and not options.keep_syntactic:
+    if labels.any and not options.keep_syntactic and options.llm is None:  # an LLM sorts the labels of what is left
         keep(FILTERS[2], ~(labels.syntactic[i[kept]] | labels.syntactic[j[kept]]))
     similarity = np.full(len(i), np.nan)
     if labels.level is not None:
@@ -170,6 +178,8 @@ def passing(
             toll.append((name, len(at)))
             if watch:
                 watch(name, i[kept[at]], j[kept[at]])
+    # A pair that its kinds of documents bring together says less than one that they do not.
+    at = at[np.argsort(-(strength[kept[at]] + seen.within_kinds[at]), kind="stable")]
     own = kept[at]
     table = pa.table(
         {
@@ -182,6 +192,7 @@ def passing(
             "p_i_given_j": edges.column("p_i_given_j").to_numpy()[own],
             "p_j_given_i": edges.column("p_j_given_i").to_numpy()[own],
             "npmi_at_equal_length": level[at],
+            "npmi_within_kinds": seen.within_kinds[at],
             "log10_q": log_q[own] / np.log(10),
             "label_similarity": pa.array(similarity[own], from_pandas=True),
             "same_token": same_token[at],
@@ -215,15 +226,11 @@ def correlate(
     labels = ReadLabels(meanings, made_with["d_sae"], options.label_quantile)
     found = passing(counts, parts, labels, options)
     groups = group_pairs(found.table, parts, labels, options.top)
-    finding: list[int | None] = [None] * found.table.num_rows
-    for number, group in enumerate(groups):
-        for member in group.members:
-            finding[member] = number
     leaders = found.table.select(["i", "j"]).take([group.members[0] for group in groups]).to_pylist() if groups else []
     pairs = [(row["i"], row["j"]) for row in leaders]
     fixed = {"most_candidates": MOST_CANDIDATES}
     return CorrelateResult(
-        rows=found.table.append_column("finding", pa.array(finding, pa.int32())),
+        rows=numbered(found.table, groups),
         findings=groups,
         toll=found.toll,
         label_level=found.label_level,
@@ -232,6 +239,16 @@ def correlate(
         channels=counts.channels,
         pairs=counts.pairs(),
         latents=(len(counts.bands[0]), len(counts.bands[1])),
-        parameters=options.model_dump(exclude={"selection", "store", "out", "num_gpus", "width", "tiles"}) | fixed,
+        parameters=options.model_dump(exclude={"selection", "store", "out", "num_gpus", "width", "tiles", "llm"})
+        | fixed,
         made_with=made_with,
     )
+
+
+def numbered(pairs: pa.Table, groups: Sequence[PairGroup]) -> pa.Table:
+    """`pairs` with the number of each one's finding, null beyond those there are."""
+    finding: list[int | None] = [None] * pairs.num_rows
+    for number, group in enumerate(groups):
+        for member in group.members:
+            finding[member] = number
+    return pairs.append_column("finding", pa.array(finding, pa.int32()))

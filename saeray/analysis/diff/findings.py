@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from saeray.analysis.diff.naming import Names, name_latents
+from saeray.analysis.diff.names import Names
 from saeray.analysis.sides import Side
 from saeray.labels.groups import LatentGroup, groups_of_side
 from saeray.labels.groups import group as group_latents
@@ -19,25 +20,42 @@ NAMED = 60
 Groups = tuple[LatentGroup, ...]
 
 
-def find(
+@dataclass(frozen=True)
+class Candidates:
+    """Groups of latents more in the target and more in the other, strongest first; `strength`: of every tested latent
+    its proposed difference, signed."""
+
+    more: Groups
+    less: Groups
+    strength: Mapping[int, float]
+
+    @property
+    def leaders(self) -> dict[int, float]:
+        """The latents that are to be named, with their differences."""
+        return {group.latents[0]: self.strength[group.latents[0]] for side in self._both for group in side[:NAMED]}
+
+    def findings(self, names: Names, meanings: Meanings) -> tuple[Groups, Groups]:
+        """Those of either direction as findings, by their names."""
+        more, less = (_named_first(groups, names, _sizes(self.strength), meanings) for groups in self._both)
+        return more, less
+
+    @property
+    def _both(self) -> tuple[Groups, Groups]:
+        return self.more, self.less
+
+
+def candidates(
     sides: Sequence[Side],
     latents: tuple[NDArray[np.int64], NDArray[np.int64]],
     strength: Mapping[int, float],
     meanings: Meanings,
-    inner: NDArray[np.int64],
-) -> tuple[tuple[Groups, Groups], Names]:
-    """The findings of both directions and the names of the strongest.
-
-    `latents`: those more frequent in the target and those more in the other, strongest first. `strength`: of every
-    tested latent its difference, signed. `inner`: edges of the length strata.
-    """
-    size = {latent: abs(value) for latent, value in strength.items()}
-    grouped = [_grouped(side, found.tolist(), size, meanings) for side, found in zip(sides[:2], latents, strict=True)]
-    leaders = [group.latents[0] for groups in grouped for group in groups[:NAMED]]
-    own = {latent: strength[latent] for latent in leaders}
-    names = name_latents(sides, own, meanings.tests(leaders), inner, list(strength))
-    more, less = (_named_first(groups, names, size, meanings) for groups in grouped)
-    return (more, less), names
+) -> Candidates:
+    """`latents`: those more frequent in the target and those more in the other, strongest first."""
+    more, less = (
+        grouped(side, found.tolist(), _sizes(strength), meanings)
+        for side, found in zip(sides[:2], latents, strict=True)
+    )
+    return Candidates(more, less, strength)
 
 
 def borne_out(names: Names, group: LatentGroup) -> bool:
@@ -46,7 +64,7 @@ def borne_out(names: Names, group: LatentGroup) -> bool:
     return name is not None and name.borne_out
 
 
-def _grouped(side: Side, latents: Sequence[int], size: Mapping[int, float], meanings: Meanings) -> Groups:
+def grouped(side: Side, latents: Sequence[int], size: Mapping[int, float], meanings: Meanings) -> Groups:
     """Latents with one meaning as one group, led by the one that differs most."""
     if not latents:
         return ()
@@ -88,3 +106,7 @@ def _joined(groups: Sequence[LatentGroup], by: LatentGroup) -> LatentGroup:
     reasons = ", ".join(text for text in (by.why, *(group.why for group in groups)) if text)
     latents = tuple(latent for group in groups for latent in group.latents)
     return LatentGroup(by.name, latents, ", ".join(dict.fromkeys(reasons.split(", "))))
+
+
+def _sizes(strength: Mapping[int, float]) -> dict[int, float]:
+    return {latent: abs(value) for latent, value in strength.items()}

@@ -9,30 +9,28 @@ the 40 strongest latents between two AlpacaEval models half had a label that fai
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from copy import copy
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 
+from saeray.analysis.diff.names import HERE, LABEL, NO_NAMES, Name, Names, Test
+from saeray.analysis.diff.plain_tests import DOCUMENTS, Texts
 from saeray.analysis.sides import Side
 from saeray.errors import SaerayError
 from saeray.labels.auto import facts_of, label
 from saeray.labels.facts import STOP
-from saeray.labels.predict import predict_units, test_in
+from saeray.labels.predict import test_in
 from saeray.labels.splits import split_of
-from saeray.labels.surface import index, measure
-from saeray.labels.units import BREAK, Units, units
+from saeray.labels.units import BREAK, units
 from saeray.stats.frequency import Frequencies, flat, lengths
 from saeray.stats.length import standardise
 
-Test = dict[str, Any]
 Bool = NDArray[np.bool_]
 
-#: Documents that names are tried on, of all sides together: 1,000 take 10 s, most of it the surface of their texts.
-DOCUMENTS = 1_000
 #: Balanced accuracy from which a name tells where its latent is. Of 86 names read beside their sentences, those of 0.65
 #: and more were right but for 3; below it two thirds were of words that stand in nearly every text.
 AGREES = 0.65
@@ -43,52 +41,7 @@ SHARE = 0.25
 #: A name proposed here must be this much better than the label, which was found on more text.
 BETTER = 0.02
 
-#: A name of function words or common marks ("the word ‘an’", "commas") is as true as another and tells less, so it
-#: counts as half of one; a name of the whole text, not of where the latent peaks, as four fifths.
-PLAIN, WHOLE = 0.5, 0.8
 COMMON_MARKS = frozenset([",", ".", ":", BREAK])
-
-LABEL, HERE = "label", "these documents"
-
-
-@dataclass(frozen=True)
-class Name:
-    """What a latent is called here. `source`: `LABEL` or `HERE`. `agreement`: balanced accuracy of its test on
-    documents that proposed nothing; `holds`: the share of each side's documents that pass the test, target first;
-    `difference`: of these, target less the highest other, at equal length where there is one; `borne_out`: the test
-    agrees and differs as the latent does; `plain`: it is of function words or common marks alone."""
-
-    text: str
-    source: str
-    agreement: float
-    holds: tuple[float, ...]
-    difference: float
-    borne_out: bool
-    plain: bool = False
-
-    @property
-    def weight(self) -> float:
-        """How much of a difference the name accounts for: that of its test, less what the test misses of the latent."""
-        told = PLAIN if self.plain else WHOLE if self.text.startswith("texts with") else 1.0
-        return abs(self.difference) * (2 * self.agreement - 1) * told
-
-
-@dataclass(frozen=True)
-class Names:
-    """`of`: latent -> its name. `passing`: bool CSR [documents, len(of)], which sampled documents pass each name's
-    test, columns in the order of `of`; `documents`: how many were read."""
-
-    of: Mapping[int, Name]
-    passing: sparse.csr_matrix
-    documents: int
-
-    def columns(self, latents: Sequence[int]) -> sparse.csr_matrix:
-        """The columns of some named latents, in their order."""
-        place = {latent: i for i, latent in enumerate(self.of)}
-        return self.passing[:, [place[latent] for latent in latents]]
-
-
-NO_NAMES = Names({}, sparse.csr_matrix((0, 0), dtype=bool), 0)
 
 
 def name_latents(
@@ -98,35 +51,60 @@ def name_latents(
     inner: NDArray[np.int64],
     others: Sequence[int] = (),
 ) -> Names:
-    """The best name of each latent of `differences` (latent -> its difference at equal length), where one has a test.
+    """The best name of each latent of `differences` (latent -> its difference at equal length), where one has a test;
+    see `Namer`."""
+    return Namer(sides, list(differences), labels, inner, others).names(differences, range(len(sides)))
+
+
+class Namer:
+    """Names of `latents` in the documents of `sides`, for one comparison of them or for several.
 
     `labels`: latent -> what it is called and the test of that. `inner`: edges of the length strata. `others`: further
-    latents, of which some are the background. Reads every k-th document, `DOCUMENTS` in all. Without texts there are
-    no names.
+    latents, of which some are the background. Reads every k-th document, `DOCUMENTS` in all, once. Without texts there
+    are no names.
     """
-    if not differences or any("text" not in side.stored for side in sides):
-        return NO_NAMES
-    background = np.array(sorted(set(others) - set(differences)), np.int64)
-    background = background[:: max(1, -(-len(background) // BACKGROUND))]
-    wanted = np.union1d(np.array(sorted(differences), np.int64), background)
-    sample = _Sample(sides, wanted, inner)
-    proposed, surfaces = _proposed(sample, wanted)
-    texts = _Texts(sample.units, surfaces)
-    found, columns = {}, []
-    for latent in sorted(differences):
-        i = int(np.searchsorted(wanted, latent))
-        tried = []
-        for source, offered in ((HERE, proposed.get(latent)), (LABEL, labels.get(latent))):
-            if offered and offered[1].get("kind", "none") != "none":
-                passes = texts.passes(offered[1])
-                agreement = sample.agreement(i, passes) + (BETTER if source == LABEL else 0.0)
-                tried.append((agreement, source, _tested(offered), passes))
-        if tried:
-            _, source, (text, test), passes = max(tried, key=lambda one: one[:2])
-            found[latent] = replace(sample.named(i, text, source, passes, differences[latent]), plain=_plain(test))
-            columns.append(sparse.csc_matrix(passes[:, None]))
-    passing = sparse.hstack(columns).tocsr() if columns else sparse.csr_matrix((len(sample.units), 0), dtype=bool)
-    return Names(found, passing, len(sample.units))
+
+    def __init__(
+        self,
+        sides: Sequence[Side],
+        latents: Sequence[int],
+        labels: Mapping[int, tuple[str, Test]],
+        inner: NDArray[np.int64],
+        others: Sequence[int] = (),
+    ) -> None:
+        self._sample: _Sample | None = None
+        if not latents or any("text" not in side.stored for side in sides):
+            return
+        background = np.array(sorted(set(others) - set(latents)), np.int64)
+        background = background[:: max(1, -(-len(background) // BACKGROUND))]
+        self._wanted = np.union1d(np.array(sorted(set(latents)), np.int64), background)
+        self._labels = labels
+        self._sample = _Sample(sides, self._wanted, inner)
+        self._proposed, surfaces = _proposed(self._sample, self._wanted)
+        self._texts = Texts(self._sample.units, surfaces)
+
+    def names(self, differences: Mapping[int, float], place: Sequence[int]) -> Names:
+        """The best name of each latent of `differences`; `place`: of each side its number in the comparison, the
+        target's 0."""
+        if self._sample is None or not differences:
+            return NO_NAMES
+        sample = self._sample.arranged(place)
+        found, columns = {}, []
+        for latent in sorted(differences):
+            i = int(np.searchsorted(self._wanted, latent))
+            tried = []
+            for source, offered in ((HERE, self._proposed.get(latent)), (LABEL, self._labels.get(latent))):
+                if offered and offered[1].get("kind", "none") != "none":
+                    passes = self._texts.passes(offered[1])
+                    agreement = sample.agreement(i, passes) + (BETTER if source == LABEL else 0.0)
+                    tried.append((agreement, source, _tested(offered), passes))
+            if tried:
+                _, source, (text, test), passes = max(tried, key=lambda one: one[:2])
+                named = sample.named(i, text, source, passes, differences[latent])
+                found[latent] = replace(named, plain=_plain(test), test=test)
+                columns.append(sparse.csc_matrix(passes[:, None]))
+        passing = sparse.hstack(columns).tocsr() if columns else sparse.csr_matrix((len(sample.units), 0), dtype=bool)
+        return Names(found, passing, len(sample.units))
 
 
 class _Sample:
@@ -134,7 +112,7 @@ class _Sample:
     them propose no names."""
 
     def __init__(self, sides: Sequence[Side], wanted: NDArray[np.int64], inner: NDArray[np.int64]) -> None:
-        self.sides, self.wanted = sides, wanted
+        self.sides, self.wanted, self.n_sides = sides, wanted, len(sides)
         self.strides = [max(1, -(-side.n_documents * len(sides) // DOCUMENTS)) for side in sides]
         texts: list[str] = []
         of_side, rows, n_tokens = [], [], []
@@ -162,6 +140,12 @@ class _Sample:
                 first += batch.num_rows
                 yield pa.Table.from_batches([_narrowed(batch.take(pa.array(keep)), self.wanted)])
 
+    def arranged(self, place: Sequence[int]) -> _Sample:
+        """The sample with its sides numbered anew; several may have one number."""
+        other = copy(self)
+        other.side, other.n_sides = np.asarray(place, np.int64)[self.side], max(place) + 1
+        return other
+
     def as_side(self) -> Side:
         """The sample as a side of its own, for what labels are proposed from."""
         first = self.sides[0]
@@ -183,7 +167,7 @@ class _Sample:
 
     def named(self, i: int, text: str, source: str, passes: Bool, difference: float) -> Name:
         """The name of latent `i` with what its test says of each side."""
-        n = len(self.sides)
+        n = self.n_sides
         counts = [[self._counts(passes, s, j) for j in range(self.n_strata)] for s in range(n)]
         holds = tuple(float(passes[self.side == s].mean()) if (self.side == s).any() else 0.0 for s in range(n))
         level = standardise(counts).rates[:, 0]
@@ -197,20 +181,6 @@ class _Sample:
         there = (self.side == s) & (self.stratum == stratum)
         one = np.array([(passes & there).sum()], np.int64)
         return Frequencies(int(there.sum()), 0, one, one, np.zeros(1, np.float32), np.zeros(1))
-
-
-class _Texts:
-    """What the tests of names say of the sampled texts; surfaces are measured once a text."""
-
-    def __init__(self, texts: Sequence[Units], known: Mapping[str, NDArray[np.float32]]) -> None:
-        self._units = texts
-        self._amount = np.stack([known[t.text] if t.text in known else measure(t).amount for t in texts])
-
-    def passes(self, test: Test) -> Bool:
-        """bool[documents]."""
-        if test.get("kind") == "surface" and test.get("name") in index():
-            return np.asarray(self._amount[:, index()[test["name"]]] >= 1)
-        return np.asarray(predict_units(test, self._units) >= 0.5)
 
 
 def _proposed(

@@ -1,9 +1,13 @@
 """Promise: a diff over a real store counts what was committed, tests it as stated, and says what it cannot do."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from saeray.analysis.diff.design import Design
+from saeray.analysis.diff.options import Options
 from saeray.analysis.diff.run import compare, diff
 from saeray.analysis.write import write
 from saeray.errors import UsageError
@@ -59,7 +63,8 @@ def test_latents_with_one_label_are_one_finding_led_by_the_stronger(store_of):
 
 def test_two_sides_end_to_end(store_of, tmp_path):
     found = rows()
-    result = diff(store_of(found, keep=("model",)), "d:model=A", ["d:model=B"], meanings=Meanings({TABLE: "tables"}))
+    store = store_of(found, keep=("model",))
+    result = diff(store, "d:model=A", ["d:model=B"], meanings=Meanings({TABLE: "tables"}), halves=False)
     assert latents(result.more) == (TABLE,)
     assert latents(result.less) == (SORRY,)
     row = result.row(TABLE)
@@ -85,7 +90,7 @@ def test_two_sides_end_to_end(store_of, tmp_path):
 
     files = write(result, str(tmp_path / "out"))
     again = write(
-        diff(store_of_again(tmp_path), "d:model=A", ["d:model=B"], meanings=Meanings({TABLE: "tables"})),
+        diff(store_of_again(tmp_path), "d:model=A", ["d:model=B"], meanings=Meanings({TABLE: "tables"}), halves=False),
         str(tmp_path / "2"),
     )
     assert sorted(files) == ["report.html", "result.parquet", "summary.json"]
@@ -106,7 +111,8 @@ def test_rest_is_what_the_target_leaves_out(store_of):
     result = diff(store, "d:model=A", ["rest"])
     both = diff(store, "d:model=A", ["d:model=B|C"])
     assert result.sides[1]["documents"] == 120
-    assert result.rows.equals(both.rows.set_column(8, "other", [["the rest of d"] * both.rows.num_rows]))
+    at = both.rows.schema.get_field_index("other")
+    assert result.rows.equals(both.rows.set_column(at, "other", [["the rest of d"] * both.rows.num_rows]))
     # A null meets no condition, so those rows belong to the rest too.
     by_year = diff(store, "d:year=2024", ["rest"])
     assert by_year.sides[0]["documents"] + by_year.sides[1]["documents"] == 180
@@ -114,7 +120,7 @@ def test_rest_is_what_the_target_leaves_out(store_of):
 
 def test_against_several_the_weakest_comparison_counts(store_of):
     found = rows(120, "ABC")
-    result = diff(store_of(found, keep=("model",)), "d:model=A", ["d:model=B", "d:model=C"])
+    result = diff(store_of(found, keep=("model",)), "d:model=A", ["d:model=B", "d:model=C"], halves=False)
     a, b, c = (holding(found, model, "table") for model in "ABC")
     row = result.row(TABLE)
     assert row["difference"] == pytest.approx((a - max(b, c)) / 120)
@@ -161,7 +167,6 @@ def test_channels_are_compared_one_at_a_time_or_with_each_other(store_of):
     assert (answers.sides[0]["documents"], answers.sides[1]["channel"]) == (120, "assistant")
     prompts = diff(store, "d:model=A", ["rest"], channel="user")
     assert prompts.rows.num_rows == 0, "every prompt is alike, so there is nothing to test"
-    assert "None of 0 tested latents" in prompts.page()
     # The same documents on both sides, but different rows of them.
     across = diff(store, "d:channel=assistant", ["d:channel=user"])
     assert across.row(TABLE)["frequency_other"] == 0
@@ -184,7 +189,7 @@ def test_texts_that_were_not_stored_cost_the_evidence_alone(store_of):
 
 
 MADE = {"saeray": "0", "store": "s", "fingerprint": "f", "d_sae": 32}
-USED = {"channel": None, "min_support": None, "keep": 0.03, "top": 200, "q": 0.05}
+USED = Options()
 
 
 def test_a_difference_of_length_alone_vanishes_at_equal_length(side_of):
@@ -195,13 +200,15 @@ def test_a_difference_of_length_alone_vanishes_at_equal_length(side_of):
         return [{"doc_id": f"{name}{i}", "text": f"{text} {name}{i}"} for i, text in enumerate(made)]
 
     sides = [side_of(texts("a", 90, 30), "a"), side_of(texts("b", 30, 90), "b")]
-    result = compare(sides, MADE, USED, Meanings())
+    result = compare(Design(tuple(sides)), MADE, USED, Meanings())
     row = result.row(RIVER)
     assert row["difference"] == pytest.approx(0.5)
     assert row["difference_at_equal_length"] == pytest.approx(0, abs=1e-12)
     assert result.length["probability_target_longer"] == [pytest.approx(0.75)]
     assert "a is longer than b" in result.length["differs"][0]
-    assert "not separable from length" in result.page()
+    assert (result.more, result.less) == ((), ()), "a difference of length is no finding"
+    assert [group.latents for group in result.by_length] == [(RIVER,)]
+    assert result.set_aside == {"by_length": 1, "by_given": 0}
 
 
 def test_null_data_report_nothing(side_of):
@@ -210,7 +217,7 @@ def test_null_data_report_nothing(side_of):
     for seed in range(20):
         found = rows(60, "AA", seed)
         sides = [side_of(found[0::2], "a"), side_of(found[1::2], "b")]
-        result = compare(sides, MADE, USED, Meanings())
+        result = compare(Design(tuple(sides)), MADE, USED, Meanings())
         reporting += bool(result.more or result.less)
     assert reporting <= 4, "1 expected; 5 of 20 would happen twice in a thousand"
 
@@ -219,10 +226,11 @@ def test_findings_are_cut_by_q_and_not_by_p(side_of):
     found = rows(120)
     sides = [side_of([r for r in found if r["model"] == m], m) for m in "AB"]
     weaker = max(
-        (compare(sides, MADE, USED, Meanings()).row(latent) for latent in (TABLE, SORRY)), key=lambda row: row["p"]
+        (compare(Design(tuple(sides)), MADE, USED, Meanings()).row(latent) for latent in (TABLE, SORRY)),
+        key=lambda row: row["p"],
     )
     assert weaker["p"] < weaker["q"]
-    between = compare(sides, MADE, {**USED, "q": (weaker["p"] + weaker["q"]) / 2}, Meanings())
+    between = compare(Design(tuple(sides)), MADE, replace(USED, q=(weaker["p"] + weaker["q"]) / 2), Meanings())
     assert weaker["latent"] not in latents((*between.more, *between.less))
     assert sum(between.passing) == 1
 
@@ -230,10 +238,10 @@ def test_findings_are_cut_by_q_and_not_by_p(side_of):
 def test_the_support_filter_leaves_out_what_could_never_be_kept(side_of):
     found = rows(120)
     sides = [side_of([r for r in found if r["model"] == m], m) for m in "AB"]
-    assert compare(sides, MADE, USED, Meanings()).parameters["min_support"] == 5
-    wide = compare(sides, MADE, {**USED, "keep": 0.1}, Meanings())
+    assert compare(Design(tuple(sides)), MADE, USED, Meanings()).parameters["min_support"] == 5
+    wide = compare(Design(tuple(sides)), MADE, replace(USED, keep=0.1), Meanings())
     assert wide.parameters["min_support"] == 12
-    strict = compare(sides, MADE, {**USED, "min_support": 90}, Meanings()).rows
+    strict = compare(Design(tuple(sides)), MADE, replace(USED, min_support=90), Meanings()).rows
     pooled = [sum(row["documents"]) for row in strict.to_pylist()]
     assert all(90 <= n <= 150 for n in pooled)
     assert 0 < strict.num_rows < 4
@@ -247,7 +255,7 @@ def test_rounding_makes_no_finding_and_no_order(side_of):
         return [{"doc_id": f"{name}{i}", "text": text} for i, text in enumerate(words)]
 
     sides = [side_of(texts("a", 13, 33), "a"), side_of(texts("b", 10, 30), "b")]
-    result = compare(sides, MADE, {**USED, "q": 1.0}, Meanings())
+    result = compare(Design(tuple(sides)), MADE, replace(USED, q=1.0), Meanings())
     assert result.more == ()
     assert result.rows.column("latent").to_pylist() == [TABLE, RIVER]
 
@@ -255,7 +263,10 @@ def test_rounding_makes_no_finding_and_no_order(side_of):
 def test_top_cuts_after_the_correction(side_of):
     found = rows(120)
     sides = [side_of([r for r in found if r["model"] == m], m) for m in "AB"]
-    whole, cut = compare(sides, MADE, USED, Meanings()), compare(sides, MADE, {**USED, "top": 0}, Meanings())
+    whole, cut = (
+        compare(Design(tuple(sides)), MADE, USED, Meanings()),
+        compare(Design(tuple(sides)), MADE, replace(USED, top=0), Meanings()),
+    )
     assert cut.rows.drop_columns("finding").equals(whole.rows.drop_columns("finding"))
     assert (cut.more, cut.less, cut.passing) == ((), (), (1, 1))
     assert not any(cut.rows.column("finding").to_pylist())

@@ -3,14 +3,17 @@
 import numpy as np
 import pytest
 
-from saeray.analysis.diff.naming import AGREES, HERE, LABEL, NO_NAMES, name_latents
+from saeray.analysis.diff.design import Design
+from saeray.analysis.diff.names import HERE, LABEL, NO_NAMES
+from saeray.analysis.diff.naming import AGREES, name_latents
+from saeray.analysis.diff.options import Options
 from saeray.analysis.diff.run import compare
 from saeray.labels.meanings import Meanings
 
 TABLE, SORRY, GREAT, RIVER, SEVEN = range(5)
 INNER = np.array([8, 10])
 MADE = {"saeray": "0", "store": "s", "fingerprint": "f", "d_sae": 32}
-USED = {"channel": None, "min_support": None, "keep": 0.03, "top": 200, "q": 0.05}
+USED = Options()
 
 
 def words(*them: str) -> dict:
@@ -98,7 +101,7 @@ def test_findings_whose_name_holds_come_first_and_say_so(sides):
     """A stronger latent whose label explains nothing comes after, with what it is called elsewhere."""
     labels = {TABLE: "tables", SEVEN: "the sea"}
     opened = sides[0]
-    result = compare(opened, MADE, USED, Labelled(labels))
+    result = compare(Design(tuple(opened)), MADE, USED, Labelled(labels))
     assert [group.latents[0] for group in result.more] == [TABLE]
     assert result.named(result.more[0])
     line = result.table()[0]
@@ -119,7 +122,7 @@ def test_names_that_hold_in_the_same_documents_are_one_finding(side_of):
         )
         for name, p in (("a", 0.7), ("b", 0.2))
     ]
-    result = compare(together, MADE, USED, Labelled({TABLE: "tables", GREAT: "things made of paper"}))
+    result = compare(Design(tuple(together)), MADE, USED, Labelled({TABLE: "tables", GREAT: "things made of paper"}))
     [group] = result.more
     assert set(group.latents) == {TABLE, GREAT}
     assert "same documents" in group.why

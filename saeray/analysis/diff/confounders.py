@@ -1,0 +1,93 @@
+"""Is a difference more than a difference of length, or of prompts? The same comparison within classes of documents.
+
+A standardised difference alone does not answer it: half of a thousand latents that follow length show some difference
+at equal length by chance. So it is tested too, within classes of length or of what the prompt has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
+
+from saeray.stats.length import SMALLEST
+
+Int64 = NDArray[np.int64]
+Float64 = NDArray[np.float64]
+
+#: Classes of length: at least these and at most those, one for each 12 documents of the smallest side. Of 80 corpora
+#: of one source with one side cut to a third, 200 documents a side and half of a half, 5% report a latent; with one
+#: class for each 25 it is 8%, because lengths then still differ within the outer classes.
+FEWEST, MOST, EACH = 5, 20, 12
+
+
+def classes(smallest: int) -> int:
+    """How many classes of length there are when the smallest side has `smallest` documents."""
+    return int(np.clip(smallest // EACH, FEWEST, MOST))
+
+
+def mantel(counts: ArrayLike, n: ArrayLike, scores: ArrayLike) -> Float64:
+    """z of a trend over groups within strata, float64[m]; for two groups of scores 1 and 0 it is Mantel and Haenszel's.
+
+    `counts` int64[groups, strata, m]: documents with the latent; `n` int64[groups, strata, m or 1]: documents;
+    `scores` [groups]. Positive: latents come with higher scores. 0 where nothing can vary. The sum over strata of the
+    scores of documents with the latent less its expectation, over the root of its hypergeometric variance. Mantel &
+    Haenszel 1959, JNCI 22:719; Mantel 1963, JASA 58:690. Documents count as independent.
+    """
+    x, size = np.asarray(counts, np.float64), np.asarray(n, np.float64)
+    score = np.asarray(scores, np.float64)[:, None, None]
+    every, having = size.sum(axis=0), x.sum(axis=0)
+    mean = (score * size).sum(axis=0) / np.maximum(every, 1)
+    beyond = ((score - mean) * x).sum(axis=(0, 1))
+    spread = (((score - mean) ** 2) * size).sum(axis=0)
+    variance = (having * (every - having) / np.maximum(every * (every - 1), 1) * spread).sum(axis=0)
+    z: Float64 = np.divide(beyond, np.sqrt(variance), out=np.zeros_like(beyond), where=variance > 1e-12)
+    return z
+
+
+def mantel_by_key(
+    rows: Sequence[csr_array], strata: Sequence[Int64], keys: Sequence[Int64], n_keys: int, n_strata: int
+) -> Float64:
+    """`mantel` for two sides whose documents share keys, float64[m]: the same sum, its variance taken between keys.
+
+    Of each side (target first) `rows` sparse [documents, m], `strata` int64[documents, 1 or m], `keys`
+    int64[documents]. Each document's share of the sum, less what its stratum expects, is added up by key; the variance
+    is the sum of squares of these. Liang & Zeger 1986, Biometrika 73:13. Memory: 24 bytes a document and latent.
+    """
+    here = [np.asarray(csr_array(one).astype(bool).toarray(), np.float64) for one in rows]
+    n = np.stack([[(one == j).sum(axis=0) for j in range(n_strata)] for one in strata]).astype(np.float64)
+    x = np.stack([_by_stratum(one, stratum, n_strata) for one, stratum in zip(here, strata, strict=True)])
+    every = np.maximum(n.sum(axis=0), 1)
+    share = x.sum(axis=0) / every
+    total = np.zeros((n_keys, here[0].shape[1]))
+    column = np.arange(total.shape[1])[None, :]
+    for s, sign in ((0, 1.0), (1, -1.0)):
+        weight = np.broadcast_to(sign * n[1 - s] / every, share.shape)
+        gather = csr_array((np.ones(keys[s].size), (keys[s], np.arange(keys[s].size))), shape=(n_keys, keys[s].size))
+        total += gather @ (weight[strata[s], column] * (here[s] - share[strata[s], column]))
+    variance = (total**2).sum(axis=0) * n_keys / max(n_keys - 1, 1)
+    z: Float64 = np.divide(total.sum(axis=0), np.sqrt(variance), out=np.zeros_like(variance), where=variance > 1e-12)
+    return z
+
+
+def standardised(counts: ArrayLike, n: ArrayLike) -> Float64:
+    """Each group's rates, float64[groups, m], weighted by the strata's shares of all documents, a latent at a time.
+
+    `counts`, `n` int64[groups, strata, m]. As `saeray.stats.length.standardise`, but the strata are each latent's own;
+    one with fewer than `SMALLEST` documents of a group is left out. NaN for a latent that no stratum is left for.
+    """
+    x, size = np.asarray(counts, np.float64), np.asarray(n, np.float64)
+    common = (size >= SMALLEST).all(axis=0)
+    pooled = np.where(common, size.sum(axis=0), 0.0)
+    weight = np.divide(pooled, pooled.sum(axis=0), out=np.full_like(pooled, np.nan), where=pooled.sum(axis=0) > 0)
+    rates: Float64 = (weight * x / np.maximum(size, 1)).sum(axis=1)
+    return rates
+
+
+def _by_stratum(rows: Float64, stratum: Int64, n_strata: int) -> Float64:
+    """Documents with each latent in each stratum, float64[strata, m]."""
+    found = np.zeros((n_strata, rows.shape[1]))
+    np.add.at(found, (stratum, np.arange(rows.shape[1])[None, :]), rows)
+    return found

@@ -1,0 +1,220 @@
+"""Promise: a difference that length or the prompt explains is counted apart, and one that they do not is a finding."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from scipy.sparse import csr_array
+from scipy.stats import norm
+
+from saeray.analysis.diff.confounders import classes, mantel, mantel_by_key, standardised
+from saeray.analysis.diff.design import Design
+from saeray.analysis.diff.halving import halves_of
+from saeray.analysis.diff.options import Options
+from saeray.analysis.diff.run import compare, diff
+from saeray.analysis.sides import Side
+from saeray.errors import UsageError
+from saeray.labels.meanings import Meanings
+from saeray.stats.frequency import Frequencies
+from saeray.stats.length import standardise
+
+MADE = {"saeray": "0", "store": "s", "fingerprint": "f", "d_sae": 300}
+
+
+def side(name: str, n_tokens: np.ndarray, present: np.ndarray) -> Side:
+    """A side without texts from a matrix bool[documents, latents]."""
+    rows, columns = np.nonzero(present)
+    ends = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(present)))]).astype(np.int32)
+
+    def lists(values: np.ndarray) -> pa.ListArray:
+        return pa.ListArray.from_arrays(pa.array(ends), pa.array(values))
+
+    table = pa.table({
+        "doc_id": [f"{name}{i}" for i in range(len(present))], "channel": ["text"] * len(present),
+        "n_tokens": n_tokens.astype(np.int32), "latents": lists(columns.astype(np.uint32)),
+        "max": lists(np.ones(columns.size, np.float32)), "count": lists(np.ones(columns.size, np.int32)),
+    })  # fmt: skip
+    source = {"dataset": "d", "plans": [0], "commits": "0", "shards_missing": 0}
+    names = frozenset(table.schema.names)
+    return Side(
+        name, "d", "text", table.column("doc_id"), n_tokens, names, source, lambda c: iter([table.select([*c])])
+    )
+
+
+def of_one_source(rng: np.random.Generator, name: str, cut: int, spikes: int = 0) -> Side:
+    """400 texts; each latent has its own rate a token, so presence follows length. `cut`: a third of the text, say.
+    `spikes`: latents added to half of the documents, whatever their length."""
+    rate = np.exp(np.random.default_rng(1).normal(-5.5, 1.5, 300))
+    n_tokens = np.maximum(np.exp(rng.normal(5.3, 0.7, 400)).astype(np.int64) // cut, 3)
+    present = rng.random((400, 300)) < 1 - np.exp(-n_tokens[:, None] * rate)
+    present[:, :spikes] |= rng.random((400, spikes)) < 0.5
+    return side(name, n_tokens, present)
+
+
+@pytest.mark.parametrize("halves", [False, True])
+def test_one_source_cut_to_a_third_reports_length_and_nothing_else(halves):
+    """Nearly all 300 latents differ, by up to 40 points; at q 0.05 one run in twenty may report one of them."""
+    reporting = aside = 0
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        design = Design((of_one_source(rng, "a", 1), of_one_source(rng, "b", 3)))
+        if halves:
+            design = Design(design.sides, proposing=halves_of(design.sides))
+        result = compare(design, MADE, Options(), Meanings())
+        reporting += bool(result.more or result.less)
+        aside += result.set_aside["by_length"]
+        assert "a is longer than b" in result.length["differs"][0]
+        assert result.summary()["not_separable"]["from_length"] == result.set_aside["by_length"]
+        assert result.by_length
+    assert aside > 10 * 150
+    assert reporting <= 2, "one of 20 expected; 3 of 10 would happen once in a hundred"
+
+
+def test_what_length_does_not_explain_is_found_beside_it():
+    """Three latents in half of the longer side's documents: found, with several hundred that only follow length."""
+    rng = np.random.default_rng(3)
+    design = Design((of_one_source(rng, "a", 1, spikes=3), of_one_source(rng, "b", 2)))
+    result = compare(design, MADE, Options(), Meanings())
+    assert {latent for group in result.more for latent in group.latents} == {0, 1, 2}
+    assert result.set_aside["by_length"] > 100
+
+
+def naive_z(counts: np.ndarray, n: np.ndarray) -> float:
+    """Mantel-Haenszel of one latent, stratum by stratum: counts and n [2, strata]."""
+    beyond = variance = 0.0
+    for j in range(counts.shape[1]):
+        a, m, n1, n2 = counts[0, j], counts[:, j].sum(), n[0, j], n[1, j]
+        every = n1 + n2
+        if every > 1:
+            beyond += a - n1 * m / every
+            variance += n1 * n2 * m * (every - m) / (every**2 * (every - 1))
+    return beyond / variance**0.5
+
+
+def test_mantel_is_the_textbook_sum_over_strata():
+    """Against a loop, and on Mantel & Haenszel's example of one table: (a - E) / sqrt(V)."""
+    rng = np.random.default_rng(0)
+    n = rng.integers(1, 30, (2, 6))
+    counts = rng.binomial(n[:, :, None], 0.4, (2, 6, 12))
+    z = mantel(counts, n[:, :, None], (1, 0))
+    np.testing.assert_allclose(z, [naive_z(counts[:, :, i], n) for i in range(12)])
+    np.testing.assert_allclose(mantel(counts, n[:, :, None], (0, 1)), -z)
+    assert mantel(np.zeros((2, 6, 1)), n[:, :, None], (1, 0))[0] == 0
+
+
+def test_mantel_over_versions_is_the_permutation_variance():
+    """Scores 0, 1, 2: the mean and spread of the sum over 20,000 shuffles of who has the latent within each stratum."""
+    rng = np.random.default_rng(4)
+    version, stratum = rng.integers(0, 3, 90), rng.integers(0, 2, 90)
+    has = rng.random(90) < 0.3 + 0.1 * version
+
+    def table(having):
+        return np.array([[(having & (version == v) & (stratum == s)).sum() for s in range(2)] for v in range(3)])
+
+    n = table(np.ones(90, bool))
+    sums = []
+    for _ in range(20_000):
+        shuffled = has.copy()
+        for s in range(2):
+            shuffled[stratum == s] = rng.permutation(has[stratum == s])
+        sums.append((version * shuffled).sum())
+    expected = ((version * has).sum() - np.mean(sums)) / np.std(sums)
+    assert mantel(table(has)[:, :, None], n[:, :, None], (0, 1, 2))[0] == pytest.approx(expected, rel=0.02)
+
+
+def test_mantel_by_key_is_mantel_for_keys_of_one_and_honest_for_pairs():
+    """Alone the two agree; where pairs agree it sees what the other cannot; where keys repeat it is not fooled."""
+    rng = np.random.default_rng(5)
+    n, m = 200, 60
+    stratum = rng.integers(0, 3, (2, n))
+    here = rng.random((2, n, m)) < 0.3 + 0.2 * stratum[:, :, None]
+    strata = [s[:, None] for s in stratum]
+    alone = mantel_by_key([csr_array(h) for h in here], strata, [np.arange(n), np.arange(n, 2 * n)], 2 * n, 3)
+    counts = np.array([[h[s == j].sum(axis=0) for j in range(3)] for h, s in zip(here, stratum, strict=True)])
+    size = np.array([[(s == j).sum() for j in range(3)] for s in stratum])[:, :, None]
+    np.testing.assert_allclose(alone, mantel(counts, size, (1, 0)), atol=0.05)
+    # Each document four times: four times the documents are no more evidence.
+    tiled = mantel_by_key(
+        [csr_array(np.tile(h, (4, 1))) for h in here],
+        [np.tile(s, (4, 1)) for s in strata],
+        [np.tile(np.arange(n), 4), np.tile(np.arange(n, 2 * n), 4)],
+        2 * n,
+        3,
+    )
+    np.testing.assert_allclose(tiled, alone, rtol=1e-6)
+    # 12% of pairs one way and 2% the other, in one stratum: z is McNemar's.
+    base = rng.random(n) < 0.3
+    kind = rng.choice(3, n, p=[0.12, 0.02, 0.86])
+    a, b = np.where(kind == 0, True, np.where(kind == 1, False, base)), np.where(kind < 2, kind == 1, base)
+    keys = np.arange(n)
+    one = [np.zeros((n, 1), np.int64)] * 2
+    z = mantel_by_key([csr_array(a[:, None]), csr_array(b[:, None])], one, [keys, keys], n, 1)[0]
+    only = (a & ~b).sum(), (b & ~a).sum()
+    assert z == pytest.approx((only[0] - only[1]) / np.sqrt(sum(only)), rel=0.01)
+    assert norm.sf(z) < 1e-3
+
+
+def test_strata_of_each_latents_own_standardise_as_common_ones_do():
+    """The rates within classes of prompts, against the function for classes of length, one latent at a time."""
+    rng = np.random.default_rng(6)
+    n = rng.integers(2, 40, (2, 2, 8))
+    x = rng.binomial(n, 0.3)
+    rates = standardised(x, n)
+    for i in range(8):
+        one = [
+            [Frequencies(int(n[s, g, i]), 0, x[s, g, i : i + 1], x[s, g, i : i + 1], np.zeros(1), np.zeros(1))
+             for g in range(2)] for s in range(2)
+        ]  # fmt: skip
+        np.testing.assert_allclose(rates[:, i], standardise(one).rates[:, 0])
+
+
+@pytest.mark.parametrize(("smallest", "expected"), [(10, 5), (120, 10), (10_000, 20)])
+def test_more_documents_make_finer_classes_of_length(smallest, expected):
+    assert classes(smallest) == expected
+
+
+def conversations(n: int = 160) -> list[dict]:
+    """Prompts ask for a table more often of A; who is asked obliges, and B says sorry whatever it is asked."""
+    rng = np.random.default_rng(7)
+    found = []
+    for model, asked, sorry in (("A", 0.8, 0.1), ("B", 0.2, 0.6)):
+        for i in range(n):
+            ask = rng.random() < asked
+            words = ["table"] * ask + ["sorry"] * bool(rng.random() < sorry)
+            found.append({
+                "doc_id": f"{model}{i}", "model": model,
+                "messages": [{"role": "user", "content": f"the cat {'table' if ask else 'on'} {i}"},
+                             {"role": "assistant", "content": f"the cat {' '.join(words)} on {model} {i}"}],
+            })  # fmt: skip
+    return found
+
+
+@pytest.mark.parametrize("halves", [False, True])
+def test_a_difference_of_prompts_is_not_one_of_responses(store_of, halves):
+    """A has more tables because it is asked for more; given the prompt there is no difference. Sorry stays."""
+    found = conversations()
+    store = store_of(found, keep=("model",))
+    plain = diff(store, "d:model=A", ["rest"], channel="assistant", halves=halves)
+    assert 0 in {latent for group in plain.more for latent in group.latents}
+    result = diff(store, "d:model=A", ["rest"], channel="assistant", given="user", halves=halves)
+    assert result.more == ()
+    assert [group.latents for group in result.by_given] == [(0,)]
+    assert [group.latents for group in result.less] == [(1,)]
+    table, sorry = result.row(0), result.row(1)
+    assert (table["difference_given"], table["separable_from_given"]) == (pytest.approx(0, abs=1e-12), False)
+    assert sorry["separable_from_given"]
+    assert plain.row(0)["difference_given"] is None
+    if not halves:
+        rates = []
+        for model in "AB":
+            answers = [r["messages"][1]["content"].split() for r in found if r["model"] == model]
+            rates.append(np.mean(["sorry" in words for words in answers]))
+        # No prompt says sorry, so the one class has all documents.
+        assert sorry["difference_given"] == pytest.approx(rates[0] - rates[1])
+
+
+def test_the_other_channel_must_be_another(store_of):
+    store = store_of(conversations(60), keep=("model",))
+    with pytest.raises(UsageError, match="name the other one"):
+        diff(store, "d:model=A", ["rest"], channel="user", given="user")
+    with pytest.raises(UsageError, match="no rows of channel 'system'"):
+        diff(store, "d:model=A", ["rest"], channel="user", given="system")
