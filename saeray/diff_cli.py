@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from enum import StrEnum
@@ -15,12 +15,12 @@ from saeray.terminal import (
     ChannelOption,
     JsonOption,
     OutOption,
-    StoreOption,
     Told,
     errors,
     finish,
     plain,
     print_result,
+    progress_bar,
     reporting,
     with_command,
 )
@@ -41,13 +41,22 @@ class AgainstChoice(StrEnum):
 
 
 def diff(
-    target: Annotated[str, typer.Argument(help="NAME:cond,cond: the documents in question.")],
-    store: StoreOption,
+    target: Annotated[
+        str, typer.Argument(help="NAME:cond,cond or a data file: the documents in question. Files are encoded first.")
+    ],
     others: Annotated[
         list[str] | None,
         typer.Argument(help="What they are compared with; `rest` for the dataset's rest. None with --by or --ordered."),
     ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option("--store", envvar="SAERAY_STORE", help="Where the store is; of files alone, below --out."),
+    ] = None,
     out: OutOption = "diff",
+    text_column: Annotated[
+        str | None, typer.Option(help="Of files, the column of texts: text, response, output, … by default.")
+    ] = None,
+    encoder: Annotated[str, typer.Option(help="Of files, an encoder preset or a YAML file.")] = "smollm2-135m",
     channel: ChannelOption = None,
     pair_on: Annotated[
         str | None, typer.Option(help="A kept column whose values the sides share, such as a prompt's id.")
@@ -108,6 +117,7 @@ def diff(
         from saeray.store import Store
 
         _check(others, by, ordered, order)
+        store, target, others = _encoded(store, [target, *(others or [])], out, text_column, encoder, as_json)
         versus = against or (AgainstChoice.rest if by is not None else AgainstChoice.max)
         options = Options(channel, pair_on, versus.value, halves, given, min_support, keep, top, q)
         asked = {
@@ -129,18 +139,18 @@ def diff(
             each = replace(each, made_with=with_command(each.made_with))
             each.write_each(out)
             finish(each, out, as_json)
-            _say([one.hypotheses for one in each.results.values()], as_json)
+            _say({value: one.hypotheses for value, one in each.results.items()}, as_json)
         elif ordered is not None:
             if hypotheses:
                 raise UsageError("--hypotheses are of a diff or of --by, not of an --ordered series")
             versions = order.split(",") if order else None
             finish(diff_ordered(Store.open(store), target, ordered, options, versions), out, as_json)
         else:
-            result = run(Store.open(store), target, others or [], **asdict(options))
+            result = run(Store.open(store), target, others, **asdict(options))
             result = _stated({"": result}, store, config, models, as_json)[""]
             result = replace(result, made_with=with_command(result.made_with))
             finish(result, out, as_json)
-            _say([result.hypotheses], as_json)
+            _say({"": result.hypotheses}, as_json)
             if not as_json and result.set_aside["by_length"]:
                 errors.print(f"{result.set_aside['by_length']:,} latents differ with length alone and are no findings")
 
@@ -154,6 +164,26 @@ def _check(others: list[str] | None, by: str | None, ordered: str | None, order:
         raise UsageError("--order names the versions of --ordered COLUMN; give that too")
     if not others and not by and not ordered:
         raise UsageError("a diff needs another side: a selector such as NAME:column=value, or the word rest")
+
+
+def _encoded(
+    store: str | None, words: list[str], out: str, text_column: str | None, encoder: str, as_json: bool
+) -> tuple[str, str, list[str]]:
+    """The store and the selectors; files among them are encoded first, into a store below `out` when none is named."""
+    from saeray.store.inputs import names_file
+
+    if not any(map(names_file, words)):
+        if store is None:
+            raise UsageError("give the store with --store or SAERAY_STORE")
+        return store, words[0], words[1:]
+    from saeray.pipeline.from_files import selectors_of
+
+    store = store or f"{out.rstrip('/')}/store"
+    if not as_json:
+        errors.print(f"encoding what is not yet in {plain(store)}; the first run prepares the reader (half a minute)")
+    with progress_bar(as_json) as show:
+        first, *rest = selectors_of(words, store, text_column, encoder, show)
+    return store, first, rest
 
 
 def _stated(
@@ -170,17 +200,24 @@ def _stated(
     return run_each(results, Store.open(store), config, models, watch, lambda line: errors.print(plain(line)))
 
 
-def _say(found: Sequence[Hypotheses | None], as_json: bool) -> None:
-    """The statements, what they cost, and what stopped them, which is an exit of 1 after all is written."""
+def _say(found: Mapping[str, Hypotheses | None], as_json: bool) -> None:
+    """The statements (of each value), what they cost, and what stopped them, which is an exit of 1 after all is
+    written."""
     from saeray.analysis.hypotheses.cost import told
 
-    for one in found:
-        if one is not None and not as_json:
-            if rows := one.table():
-                print_result({}, rows, False)
-            for line in (one.note, f"asked: {told(one.cost)}" if one.cost["stages"] else ""):
-                if line:
-                    errors.print(plain(line))
-    for one in found:
-        if one is not None and one.stopped:
+    there = {value: one for value, one in found.items() if one is not None}
+    if not as_json:
+        rows = [({"of": value} if value else {}) | row for value, one in there.items() for row in one.table()]
+        if rows:
+            print_result({}, rows, False)
+        costs = [
+            f"asked{f' of {value}' if value else ''}: {told(one.cost)}"
+            for value, one in there.items()
+            if one.cost["stages"]
+        ]
+        for line in dict.fromkeys([*(one.note for one in there.values()), *costs]):
+            if line:
+                errors.print(plain(line))
+    for one in there.values():
+        if one.stopped:
             raise Told(one.stopped)

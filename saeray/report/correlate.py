@@ -63,7 +63,7 @@ def _lede(result: CorrelateResult) -> str:
 def _findings(result: CorrelateResult) -> Iterator[str]:
     if not result.findings:
         return
-    head = ["finding", "NPMI", "within kinds", "at equal length", "documents", "P(2 | 1)", "P(1 | 2)", "log10 q"]
+    head = ["finding", "NPMI", "at equal length", "documents", "P(2 | 1)", "P(1 | 2)", "log10 q"]
     cells = []
     for number, group in enumerate(result.findings):
         row = result.row(number)
@@ -110,7 +110,6 @@ def _share(one: Share, shown: Callable[[float], str]) -> str:
 def _figures(row: dict[str, Any]) -> list[str]:
     return [
         f"{row['npmi']:.2f}",
-        f"{row['npmi_within_kinds']:.2f}".replace("-", "−"),
         f"{row['npmi_at_equal_length']:.2f}",
         f"{row['documents']:,}",
         percent(row["p_j_given_i"]),
@@ -197,7 +196,7 @@ def _toll(result: CorrelateResult) -> str:
 def _all(result: CorrelateResult) -> Iterator[str]:
     rows = result.rows.slice(0, 500).to_pylist()
     if rows:
-        head = ["pair", "NPMI", "within kinds", "at equal length", "documents", "P(2 | 1)", "P(1 | 2)", "log10 q"]
+        head = ["pair", "NPMI", "at equal length", "documents", "P(2 | 1)", "P(1 | 2)", "log10 q"]
         first = "All" if result.rows.num_rows <= len(rows) else "The first"
         drawn = table(head, ([_cell(_pair(row)), *_figures(row)] for row in rows))
         yield f"<details><summary>{first} {len(rows):,} pairs that pass</summary>{drawn}</details>"
@@ -227,8 +226,7 @@ def _lines(result: CorrelateResult) -> Iterator[tuple[str, str]]:
 def _caveats(result: CorrelateResult) -> Iterator[str]:
     yield (
         "NPMI is 1 for latents that are always together and 0 for independent ones. Long documents inflate every pair: "
-        "“at equal length” is the same against the count expected within classes of length, “within kinds” within "
-        "groups of documents that are about like things. Findings stand by the sum of NPMI and that within kinds."
+        "“at equal length” is the same against the count expected within classes of length."
     )
     yield (
         "q is the share of false discoveries to expect, over all pairs in the band, those that a filter took out among "

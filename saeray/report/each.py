@@ -20,8 +20,8 @@ def page(result: EachResult) -> str:
     """One HTML file, with relative links to the pages of the values."""
     column = name(result.column)
     against = {"max": "whichever other value has it most", "rest": "all others together", "union": "any of the others"}
-    none = [value for value, one in result.results.items() if not one.more]
-    quiet = f" Nothing stands out of {', '.join(map(name, none))}." if none else ""
+    none = [value for value in result.results if not result.first(value, 1)]
+    quiet = f" Nothing with a name stands out of {', '.join(map(name, none))}." if none else ""
     body = [
         f"<h1>What each {column} does more than the others</h1>",
         f"<p>{len(result.results)} values, each against {against[result.parameters['against']]}. False discoveries are "
@@ -40,8 +40,9 @@ def _value(result: EachResult, value: str, one: DiffResult) -> str:
     aside = one.set_aside["by_length"]
     by_length = f'<p class="soft">{aside:,} latents differ with length alone.</p>' if aside else ""
     # A folder's name is letters, digits and hyphens, so it can stand in an attribute.
-    link = f'<a href="{result.folders[value]}/report.html">all of it, with evidence</a>'
-    listed = f"<ol>{lines}</ol>" if lines else "<p>No difference passes.</p>"
+    link = f'<a href="{result.folders[value]}/report.html">all of it, with sentences</a>'
+    unnamed = f"None of {count} has a name that holds and is confirmed." if one.more else "No difference passes."
+    listed = f"<ol>{lines}</ol>" if lines else f"<p>{unnamed}</p>"
     return section(name(value), f'<p class="soft">{size} · {link}</p>', listed, by_length)
 
 

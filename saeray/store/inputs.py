@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from saeray.store.files import Location, location
 
 FORMATS = {".parquet": "parquet", ".pq": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
 COMPRESSIONS = {".gz": "gz", ".zst": "zst", ".zstd": "zst"}
+_ENDINGS = "|".join(map(re.escape, FORMATS)) + ")(?:" + "|".join(map(re.escape, COMPRESSIONS))
+# A colon stands before a scheme's slashes or before conditions, so `d:file=x.csv` is a dataset's selector.
+_FILE = re.compile(rf"((?:[a-z0-9]+://)?[^:]+?(?:{_ENDINGS})?)(:.*)?", re.IGNORECASE | re.DOTALL)
 KINDS = "Parquet (.parquet), JSONL (.jsonl) or CSV (.csv), the last two also as .gz or .zst"
 
 
@@ -72,6 +76,17 @@ def kind_of(name: str) -> tuple[str, str] | None:
     if kind is None or (kind == "parquet" and compression):
         return None
     return kind, compression
+
+
+def file_and_conditions(word: str) -> tuple[str, str] | None:
+    """`answers.jsonl:model=A` as ("answers.jsonl", ":model=A"); None when `word` does not name a data file."""
+    found = _FILE.fullmatch(word)
+    return None if found is None else (found[1], found[2] or "")
+
+
+def names_file(word: str) -> bool:
+    """Whether `word` names a data file, perhaps with conditions, and not a dataset."""
+    return file_and_conditions(word) is not None
 
 
 def check_unchanged(planned: Input, place: Location) -> None:

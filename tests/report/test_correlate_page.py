@@ -27,7 +27,6 @@ def rows(label: str = "tables") -> pa.Table:
             "p_i_given_j": [0.5, 1.0, 0.95],
             "p_j_given_i": [0.8, 0.5, 0.4],
             "npmi_at_equal_length": [0.7, 0.45, 0.4],
-            "npmi_within_kinds": [0.5, 0.3, -0.04],
             "log10_q": [-1234.0, -12.0, -9.0],
             "label_similarity": pa.array([0.01, None, 0.02]),
             "same_token": [0.1, 0.0, 0.0],

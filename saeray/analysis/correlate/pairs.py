@@ -16,8 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from saeray.analysis.correlate.kinds import kinds_of, nearest
-from saeray.stats.association import npmi_within
 from saeray.stats.length import edges
 
 Int64 = NDArray[np.int64]
@@ -35,8 +33,6 @@ STEP = 2048
 AT_ONCE = 1 << 24
 #: Partners of one latent that are compared at a time.
 MOST_PAIRS = 1 << 13
-#: Pairs whose expected count is summed over kinds at a time: 30 kinds of both latents take 8 MB.
-PAIRS_AT_ONCE = 1 << 14
 
 
 class Held(Protocol):
@@ -66,13 +62,11 @@ class Part(Protocol):
 @dataclass(frozen=True)
 class Looked:
     """What was seen of each pair [pairs]. `near`: documents with both peaks on the same or next token; `alike`: cosine
-    of the mean profiles of i's documents without j and j's without i; `within_kinds`: NPMI against the count expected
-    within kinds of documents; `n_i`, `n_j`: documents with each, by stratum [pairs, strata]; `n` [strata]; `inner`:
-    edges of the strata of length."""
+    of the mean profiles of i's documents without j and j's without i; `n_i`, `n_j`: documents with each, by stratum
+    [pairs, strata]; `n` [strata]; `inner`: edges of the strata of length."""
 
     near: Int64
     alike: Float64
-    within_kinds: Float64
     n_i: Int64
     n_j: Int64
     n: Int64
@@ -133,64 +127,46 @@ class Profiles:
 
 
 def look(parts: Sequence[Part], i: Int64, j: Int64, profile_of: Callable[[Part], Float32], within: bool) -> Looked:
-    """Every pair (i, j) in all documents of `parts`, in one pass over them; their profiles, 512 bytes a document, are
-    held throughout.
+    """Every pair (i, j) in all documents of `parts`, in one pass over them.
 
     `profile_of`: as `Profiles.of`. `within`: both sides are one channel, whose peaks can be compared; else `near` is 0.
     """
     inner = edges(np.concatenate([part.lengths[part.kept] for part in parts]))
     strata = len(inner) + 1
-    profiles = [profile_of(part) for part in parts]
-    centres = kinds_of(profiles, [part.kept for part in parts])
-    sides = [_Side(of, strata, len(centres)) for of in (i, j)]
+    sides = [_Side(of, strata) for of in (i, j)]
     near, together = np.zeros(len(i), np.int64), np.zeros(len(i), np.int64)
     shared = np.zeros((len(i), DIMENSIONS), np.float32)
-    n, in_kinds = np.zeros(strata, np.int64), np.zeros(len(centres), np.int64)
-    every = np.zeros(DIMENSIONS, np.float64)
-    for part, profile in zip(parts, profiles, strict=True):
+    n, every = np.zeros(strata, np.int64), np.zeros(DIMENSIONS, np.float64)
+    for part in parts:
+        profile = profile_of(part)
         stratum = np.searchsorted(inner, part.lengths, side="right")[part.kept]
-        kind = nearest(profile, centres)[part.kept]
         offsets = np.concatenate([[0], np.cumsum(part.kept, dtype=np.int64)])
-        of_documents = _binary(stratum, offsets, strata), _binary(kind, offsets, len(centres))
+        in_stratum = _binary(stratum, offsets, strata)
         n += np.bincount(stratum, minlength=strata)
-        in_kinds += np.bincount(kind, minlength=len(centres))
         every += profile.sum(axis=0)
         own = [columns(part, number, side.latents).matrix for number, side in enumerate(sides)]
         for side, matrix in zip(sides, own, strict=True):
-            side.add(matrix, *of_documents, profile)
+            side.add(matrix, in_stratum, profile)
         for at, documents, offsets, close in _together(own[0], own[1], sides[0].place, sides[1].place, within):
             near[at] += close
             together[at] += np.diff(offsets)
             shared[at] += _binary(documents, offsets, part.documents) @ profile
     first, second = (side.strata[side.place] for side in sides)
     alike = _cosine(*(side.without(shared, together, every / max(int(n.sum()), 1)) for side in sides))
-    return Looked(near, alike, _within_kinds(together, sides, in_kinds), first, second, n, inner)
-
-
-def _within_kinds(together: Int64, sides: Sequence[_Side], in_kinds: Int64) -> Float64:
-    found = np.empty(len(together))
-    for start in range(0, len(together), PAIRS_AT_ONCE):
-        own = slice(start, start + PAIRS_AT_ONCE)
-        first, second = (side.kinds[side.place[own]] for side in sides)
-        found[own] = npmi_within(together[own], first, second, in_kinds)
-    return found
+    return Looked(near, alike, first, second, n, inner)
 
 
 class _Side:
     """The latents of one side of the pairs, with their documents summed up."""
 
-    def __init__(self, of: Int64, strata: int, kinds: int) -> None:
+    def __init__(self, of: Int64, strata: int) -> None:
         self.latents, self.place = np.unique(of, return_inverse=True)
         self.strata = np.zeros((len(self.latents), strata), np.int64)
-        self.kinds = np.zeros((len(self.latents), kinds), np.int64)
         self.sums = np.zeros((len(self.latents), DIMENSIONS), np.float32)
 
-    def add(
-        self, matrix: sparse.csc_matrix, in_stratum: sparse.csr_matrix, in_kind: sparse.csr_matrix, profile: Float32
-    ) -> None:
+    def add(self, matrix: sparse.csc_matrix, in_stratum: sparse.csr_matrix, profile: Float32) -> None:
         there = _binary(matrix.indices, matrix.indptr, matrix.shape[0])
         self.strata += (there @ in_stratum).toarray().astype(np.int64)
-        self.kinds += (there @ in_kind).toarray().astype(np.int64)
         self.sums += there @ profile
 
     def without(self, shared: Float32, together: Int64, mean: Float64) -> Float64:

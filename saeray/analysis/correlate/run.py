@@ -55,9 +55,9 @@ class Counts(Protocol):
 
 @dataclass(frozen=True)
 class CorrelateResult:
-    """`rows`: the pairs that pass, strongest first (by NPMI plus that within kinds of documents), each with the number
-    of its finding (null beyond `top`). `findings`: strongest first; `toll`: (filter, pairs left after it). `examples`:
-    of each shown finding by number. `asked`: what an LLM added, None where none was asked."""
+    """`rows`: the pairs that pass, strongest first, each with the number of its finding (null beyond `top`).
+    `findings`: strongest first; `toll`: (filter, pairs left after it). `examples`: of each shown finding by number.
+    `asked`: what an LLM added, None where none was asked."""
 
     rows: pa.Table
     findings: tuple[PairGroup, ...]
@@ -97,8 +97,8 @@ class CorrelateResult:
 
     def table(self, limit: int = 10) -> list[dict[str, Any]]:
         """The strongest findings, for a terminal."""
-        names = ["npmi", "npmi_within_kinds", "documents", "p_j_given_i", "p_i_given_j", "npmi_at_equal_length"]
-        names += ["log10_q", "i", "label_i", "j", "label_j"]
+        names = ["npmi", "documents", "p_j_given_i", "p_i_given_j", "npmi_at_equal_length", "log10_q", "i", "label_i"]
+        names += ["j", "label_j"]
         verified = {} if self.asked is None else {k: one.npmi.value for k, one in self.asked.verified.items()}
         return [
             {name: row[name] for name in names}
@@ -129,8 +129,7 @@ def passing(
     profile_of: Callable[[Part], NDArray[np.float32]] | None = None,
     watch: Callable[[str, Int64, Int64], None] | None = None,
 ) -> Passing:
-    """The pairs of `counts` that pass the filters of `options`, with all that is known of each; strongest first, by the
-    sum of NPMI and NPMI within kinds of documents.
+    """The pairs of `counts` that pass the filters of `options`, strongest first, with all that is known of each.
 
     `profile_of`: of a part's documents, `Profiles.of` by default. `watch` is told each filter and the pairs it left.
     """
@@ -178,8 +177,6 @@ def passing(
             toll.append((name, len(at)))
             if watch:
                 watch(name, i[kept[at]], j[kept[at]])
-    # A pair that its kinds of documents bring together says less than one that they do not.
-    at = at[np.argsort(-(strength[kept[at]] + seen.within_kinds[at]), kind="stable")]
     own = kept[at]
     table = pa.table(
         {
@@ -192,7 +189,6 @@ def passing(
             "p_i_given_j": edges.column("p_i_given_j").to_numpy()[own],
             "p_j_given_i": edges.column("p_j_given_i").to_numpy()[own],
             "npmi_at_equal_length": level[at],
-            "npmi_within_kinds": seen.within_kinds[at],
             "log10_q": log_q[own] / np.log(10),
             "label_similarity": pa.array(similarity[own], from_pandas=True),
             "same_token": same_token[at],

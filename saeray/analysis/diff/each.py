@@ -76,10 +76,9 @@ class EachResult:
         return [{self.column: value, **line} for value in self.results for line in self.first(value, each)]
 
     def first(self, value: str, limit: int) -> list[dict[str, Any]]:
-        """The first findings of one value, of what it does more."""
+        """The first findings of one value, of what it does more: those that stand."""
         result = self.results[value]
-        leaders = {group.latents[0] for group in result.more}
-        return [line for line in result.table(limit) if line["latent"] in leaders]
+        return [result.line(group) for group in result.more if result.stands(group)][:limit]
 
     def page(self) -> str:
         """The index, one HTML page."""

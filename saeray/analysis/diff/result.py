@@ -78,7 +78,7 @@ class DiffResult:
         shown = []
         for groups in (self.more, self.less):
             best = [group for group in groups if self.stands(group)]
-            shown += [self._line(group) for group in (best or groups)[:limit]]
+            shown += [self.line(group) for group in (best or groups)[:limit]]
         return shown
 
     def stands(self, group: LatentGroup) -> bool:
@@ -90,7 +90,7 @@ class DiffResult:
         """Whether the finding has a name that is borne out by these documents."""
         return borne_out(self.names, group)
 
-    def _line(self, group: LatentGroup) -> dict[str, Any]:
+    def line(self, group: LatentGroup) -> dict[str, Any]:
         """One finding in the few figures that fit a terminal; `summary` has all."""
         found = self._finding(group)
         bounds = [found["lower"], found["upper"]]

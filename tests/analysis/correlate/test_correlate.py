@@ -9,7 +9,6 @@ import pytest
 from pair_parts import Axes, Dense, Grid, labels, options
 
 from saeray.analysis.correlate.groups import group_pairs
-from saeray.analysis.correlate.kinds import MOST, kinds_of, nearest
 from saeray.analysis.correlate.options import FILTERS
 from saeray.analysis.correlate.pairs import FEWEST, Profiles, look
 from saeray.analysis.correlate.run import correlate, passing
@@ -141,48 +140,9 @@ def test_marks_of_one_kind_of_document_are_no_surprise():
     assert (1, 60) in left
 
 
-def test_a_pair_across_kinds_of_documents_stands_before_a_stronger_one_of_a_kind():
-    """Latents 0 and 1 are two marks of one kind; 60 and 2 are of two kinds and meet in documents of the one."""
-    rng = np.random.default_rng(0)
-    kind = np.repeat([0, 1], 300)
-    there = rng.random((600, 120)) < 0.01
-    there[:, :60] |= (kind == 0)[:, None] & (rng.random((600, 60)) < 0.4)
-    there[:, 60:] |= (kind == 1)[:, None] & (rng.random((600, 60)) < 0.4)
-    there[:, [0, 1]] = (kind == 0)[:, None] & (rng.random((600, 2)) < 0.98)
-    there[:, [2, 60]] = False
-    there[:24, [2, 60]] = there[24:30, 2:3] = there[300:306, 60:61] = True
-    rows = found(there, read=labels(d_sae=120)).table.to_pylist()
-    of = {(row["i"], row["j"]): row for row in rows}
-    marks, across = of[0, 1], of[2, 60]
-    assert marks["npmi"] > across["npmi"] > 0.5
-    assert marks["npmi_within_kinds"] < 0.1 < 0.4 < across["npmi_within_kinds"]
-    assert rows.index(across) < rows.index(marks)
-    sums = [row["npmi"] + row["npmi_within_kinds"] for row in rows]
-    assert sums == sorted(sums, reverse=True)
-
-
-def test_kinds_are_groups_of_like_documents_and_the_same_again(monkeypatch):
-    """Five far-apart groups: no kind holds documents of two of them. What is left out does not count."""
-    monkeypatch.setattr("saeray.analysis.correlate.kinds.DOCUMENTS", 50)
-    rng = np.random.default_rng(0)
-    group = rng.integers(0, 5, 3_000)
-    rows = (10 * np.eye(5, 16)[group] + rng.standard_normal((3_000, 16))).astype(np.float32)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    kept = rng.random(3_000) < 0.9
-    parts, masks = [rows[:1_000], rows[1_000:]], [kept[:1_000], kept[1_000:]]
-    centres = kinds_of(parts, masks)
-    assert len(centres) == MOST
-    at = nearest(rows, centres)
-    assert all(len(set(group[at == one])) <= 1 for one in range(MOST))
-    rows[~kept] = 0
-    np.testing.assert_array_equal(kinds_of(parts, masks), centres)
-    assert len(kinds_of([rows[:30]], [np.ones(30, bool)])) == 1
-
-
 @pytest.mark.parametrize("within", [True, False])
-def test_what_documents_say_of_pairs_is_counted_right(within, monkeypatch):
+def test_what_documents_say_of_pairs_is_counted_right(within):
     """Against loops over documents, in two parts of which some documents are left out."""
-    monkeypatch.setattr("saeray.analysis.correlate.kinds.DOCUMENTS", 20)
     rng = np.random.default_rng(5)
     parts, kept_rows = [], []
     for n in (90, 60):
@@ -197,10 +157,6 @@ def test_what_documents_say_of_pairs_is_counted_right(within, monkeypatch):
     i, j = np.array([0, 0, 4, 2]), np.array([1, 5, 5, 3])
     seen = look(parts, i, j, profiles.of, within)
     made = {id(part): profiles.of(part) for part in parts}
-    centres = kinds_of([made[id(part)] for part in parts], [part.kept for part in parts])
-    kind = {(id(p), d): int(np.argmax(centres @ made[id(p)][d])) for p, d in kept_rows}
-    in_kind = np.bincount(list(kind.values()), minlength=len(centres))
-    assert len(centres) > 2
     mean = np.mean([made[id(p)][d] for p, d in kept_rows], axis=0)
     edges = seen.inner.tolist()
     for k, (a, b) in enumerate(zip(i, j, strict=True)):
@@ -219,10 +175,6 @@ def test_what_documents_say_of_pairs_is_counted_right(within, monkeypatch):
             vectors.append(np.sum([made[id(p)][d] - mean for p, d in rows], axis=0))
         cosine = vectors[0] @ vectors[1] / np.linalg.norm(vectors[0]) / np.linalg.norm(vectors[1])
         assert seen.alike[k] == pytest.approx(cosine, abs=1e-4)
-        of = [np.bincount([kind[id(p), d] for p, d in rows], minlength=len(centres)) for rows in (has_i, has_j)]
-        expected = sum(a * b / n for a, b, n in zip(*of, in_kind, strict=True) if n)
-        value = math.log(len(both) / expected) / math.log(len(kept_rows) / len(both))
-        assert seen.within_kinds[k] == pytest.approx(value)
     assert seen.n.sum() == len(kept_rows)
 
 
