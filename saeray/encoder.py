@@ -12,7 +12,7 @@ kept beside it so that other pools need no second reading.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,19 +21,23 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from saeray.pooling import CHUNK, pool_segments
 from saeray.readers.batches import batches
+from saeray.readers.budget import each_pack, is_out_of_memory
 from saeray.readers.model import Reader
+from saeray.readers.packed import PackedReader
 from saeray.readers.stream import ReaderInput, pooled_residuals, reader_inputs
 from saeray.readers.tokens import DocumentError, TokenizedDocument
 from saeray.saes.base import SAE
 
 # Tokens whose latent values exist at one time. On a CPU 256 x 16,384 float32 is 17 MB, about a core's share of the
-# last cache; on a GPU the product wants more rows: 4,096 x 65,536 bfloat16 is 0.5 GB.
-CHUNK_CPU, CHUNK_GPU = 256, 4096
+# last cache; on a GPU the product wants more rows: 2,048 x 65,536 bfloat16 is 0.25 GB.
+CHUNK_CPU, CHUNK_GPU = 256, CHUNK
 # Reader tokens in one batch: small rectangles fit a CPU's cache, a GPU wants full tiles.
 BATCH_CPU, BATCH_GPU = 4096, 16_384
 # What torch raises for one sequence: out of memory and device errors (RuntimeError), a token without an embedding.
 _READ_ERRORS = (RuntimeError, IndexError)
+NOT_FINITE = "the reader's activations are not finite"
 
 
 @dataclass(frozen=True)
@@ -67,15 +71,16 @@ class FailedDocument:
 
 
 class Encoder:
-    """A reader and an SAE on one device.
+    """A reader and an SAE on one device: in rectangles of like length, or in packs when the reader is a PackedReader.
 
     window, overlap: longest sequence and context carried from window to window, in tokens. batch_tokens: reader tokens
-    in one batch, padding included. chunk_tokens: tokens whose latent values exist at one time.
+    in one batch, padding included; of packs it is halved, once and for all, when memory comes short. chunk_tokens:
+    tokens whose latent values exist at one time.
     """
 
     def __init__(
         self,
-        reader: Reader,
+        reader: Reader | PackedReader,
         sae: SAE,
         *,
         window: int = 2048,
@@ -106,14 +111,12 @@ class Encoder:
                 failed[i] = str(error)
         flat = [item for items in inputs for item in items if len(item.take)]
         parts: dict[tuple[int, int], list[PooledRow]] = defaultdict(list)
-        for indices in batches([len(item.ids) for item in flat], self.batch_tokens):
-            batch = [flat[i] for i in indices]
-            for item, result in zip(batch, self._batch(batch), strict=True):
-                if isinstance(result, str):
-                    failed[item.owner] = result
-                    continue
-                for channel, row in result:
-                    parts[item.owner, channel].append(row)
+        for item, result in self._results(flat):
+            if isinstance(result, str):
+                failed[item.owner] = result
+                continue
+            for channel, row in result:
+                parts[item.owner, channel].append(row)
         return [
             FailedDocument(failed[i])
             if i in failed
@@ -130,12 +133,29 @@ class Encoder:
         keep = row.max > self._presence[row.latents]
         return PooledRow(row.latents[keep], row.max[keep], row.count[keep], row.peak[keep], row.sum[keep])
 
+    def _results(self, inputs: list[ReaderInput]) -> Iterator[tuple[ReaderInput, list[tuple[int, PooledRow]] | str]]:
+        """Every input with what `_batch` says of it, in batches that depend on the inputs alone."""
+        lengths = [len(item.ids) for item in inputs]
+        if isinstance(self.reader, PackedReader):
+            packs = each_pack(
+                lengths, self.batch_tokens, lambda pack: self._batch([inputs[i] for i in pack]), on_budget=self._lower
+            )
+            for pack, results in packs:
+                yield from zip((inputs[i] for i in pack), results, strict=True)
+            return
+        for indices in batches(lengths, self.batch_tokens):
+            batch = [inputs[i] for i in indices]
+            yield from zip(batch, self._batch(batch), strict=True)
+
+    def _lower(self, batch_tokens: int) -> None:
+        self.batch_tokens = batch_tokens
+
     def _batch(self, batch: list[ReaderInput]) -> list[list[tuple[int, PooledRow]] | str]:
         """Per input its parts as (channel, row), or the reason why it failed."""
         try:
             return list(self._pool(batch, pooled_residuals(self.reader, batch)))
         except _READ_ERRORS as error:
-            if _is_out_of_memory(error):
+            if is_out_of_memory(error):
                 raise  # of the machine, not of a document: a reject would be for good, and a rerun may have the room
             if len(batch) == 1:
                 self._check_alive(error)
@@ -155,6 +175,8 @@ class Encoder:
     @torch.inference_mode()
     def _pool(self, batch: list[ReaderInput], x: Tensor) -> list[list[tuple[int, PooledRow]] | str]:
         """Pools residual vectors x [n, d_in] of the batch's tokens, a chunk of tokens at a time."""
+        if isinstance(self.reader, PackedReader):
+            return self._pool_packed(batch, x)
         finite = torch.isfinite(x).all(dim=1).cpu().numpy()
         results: list[list[tuple[int, PooledRow]] | str] = [[] for _ in batch]
         edges = _segments(batch)
@@ -167,11 +189,30 @@ class Encoder:
                 if low >= high or isinstance(result, str):
                     continue
                 if not finite[low:high].all():
-                    results[index] = "the reader's activations are not finite"
+                    results[index] = NOT_FINITE
                     continue
                 first = int(np.searchsorted(batch[index].channel, channel))
                 tokens = batch[index].token[first + low - start : first + high - start]
                 result.append((channel, pool(z[low - begin : high - begin], tokens)))
+        return results
+
+    def _pool_packed(self, batch: list[ReaderInput], x: Tensor) -> list[list[tuple[int, PooledRow]] | str]:
+        """The same, with one copy to the host."""
+        results: list[list[tuple[int, PooledRow]] | str] = [[] for _ in batch]
+        edges = _segments(batch)
+        pooled = pool_segments(
+            self.sae, x, [stop - start for start, stop, _, _ in edges], chunk_tokens=self.chunk_tokens
+        )
+        for i, (_, _, index, channel) in enumerate(edges):
+            result = results[index]
+            if isinstance(result, str):
+                continue
+            if not pooled.finite[i]:
+                results[index] = NOT_FINITE
+                continue
+            latents, maxima, counts, peaks, sums = pooled.row(i)
+            tokens = batch[index].token[batch[index].channel == channel]
+            result.append((channel, PooledRow(latents, maxima, counts, tokens[peaks], sums)))
         return results
 
 
@@ -231,10 +272,6 @@ def merge(parts: Sequence[PooledRow]) -> PooledRow:
         # In float64 and in the order of the sort above, so that the result does not depend on which part came first.
         np.bincount(where, sums[order].astype(np.float64)).astype(np.float32),
     )
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 def _reason(error: Exception) -> str:

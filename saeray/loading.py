@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from saeray.config import EncoderConfig
-from saeray.encoder import Encoder
+from saeray.encoder import BATCH_GPU, Encoder
 from saeray.errors import SaerayError, UsageError, first_line
+from saeray.readers.memory import make_plan, shape_of
 from saeray.readers.model import Reader, load_config, load_tokenizer
+from saeray.readers.packed import CannotPack, PackedReader, refuse_what_cannot_be_packed
+from saeray.readers.shards import Checkpoint
 from saeray.readers.source import ReaderSource, prepare
+from saeray.readers.streamed import CannotStream, load_streamed
 from saeray.readers.template import PINNED_DATE
 from saeray.readers.tokens import DocumentTokenizer, TokenizedDocument
 from saeray.saes.load import inspect_sae, load_sae, sae_digest
 from saeray.selfcheck import SelfCheck, self_check
+
+log = logging.getLogger(__name__)
 
 
 def source_of(config: EncoderConfig) -> ReaderSource:
@@ -36,14 +45,66 @@ def tokenizer_of(config: EncoderConfig, source: ReaderSource) -> DocumentTokeniz
     )
 
 
-def encoder_of(config: EncoderConfig, source: ReaderSource, device: str, *, decoder: bool = False) -> Encoder:
-    """Reader and SAE loaded on `device`. Raises SaerayError when the device is absent or the SAE does not fit."""
+def encoder_of(
+    config: EncoderConfig, source: ReaderSource, device: str, *, decoder: bool = False, packed: bool = False
+) -> Encoder:
+    """Reader and SAE loaded on `device`. Raises SaerayError when the device is absent or the SAE does not fit.
+
+    packed: read in packs with streamed weights where the architecture can be packed, else in rectangles. Rectangles are
+    the default on every device until a GPU has run packs: docs/architecture.md.
+    """
     check_device(device)
     dtype = getattr(torch, config.reader.dtype)
-    reader = Reader(source, config.reader.layer, dtype=dtype, device=device)
+    reader: Reader | PackedReader | None = None
+    tokens = None
+    if packed:
+        try:
+            reader, tokens = packed_reader(config, source, device)
+        except (CannotPack, CannotStream) as error:
+            log.info("%s; it is loaded whole and read in rectangles", error)
+    if reader is None:
+        reader = Reader(source, config.reader.layer, dtype=dtype, device=device)
     sae = load_sae(sae_path(config.sae.path), format=config.sae.format, device=device, dtype=dtype, decoder=decoder)
     _check_fit(config, sae.d_in, reader.d_in)
-    return Encoder(reader, sae, window=config.window, overlap=config.overlap)
+    return Encoder(reader, sae, window=config.window, overlap=config.overlap, batch_tokens=tokens)
+
+
+def packed_reader(config: EncoderConfig, source: ReaderSource, device: str) -> tuple[PackedReader, int]:
+    """The reader over packs and its token budget; the memory plan is logged before anything loads.
+
+    The budget is BATCH_GPU wherever that fits, so that packs do not depend on the card. Raises CannotPack or
+    CannotStream for an architecture that must be read in rectangles, and SaerayError with the numbers for a reader that
+    the device cannot hold.
+    """
+    layer = config.reader.layer
+    checkpoint = Checkpoint(source.directory, {name: str(path) for name, path in source.tensors.items()})
+    reader_config = checkpoint.config(layer)
+    refuse_what_cannot_be_packed(reader_config)
+    shape = shape_of(reader_config, layer)
+    d_sae = int(inspect_sae(sae_path(config.sae.path))["d_sae"])
+    plan = make_plan(
+        shape,
+        d_sae=d_sae,
+        memory=_free_memory(device),
+        dtype=config.reader.dtype,
+        window=config.window,
+        most_tokens=BATCH_GPU,
+    )
+    for line in plan.lines():
+        log.info(line)
+    model, timing = load_streamed(checkpoint, layer, dtype=getattr(torch, config.reader.dtype), device=device)
+    log.info(timing.line())
+    reader = PackedReader(model)
+    two = np.arange(2)
+    reader.take([two[:1], two], [two[:1], two])  # some architectures cannot be told apart before their first tokens
+    return reader, plan.tokens
+
+
+def _free_memory(device: str) -> int:
+    """Bytes that are free on the device: the GPU's, or the machine's."""
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(device)[0])
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def self_check_of(

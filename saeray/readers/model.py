@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import transformers
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ class Reader:
             self._model = _load(source, layer, dtype).to(self.device).eval()
         self.d_in = int(self._model.config.get_text_config().hidden_size)
         self._residual: Tensor | None = None
-        _blocks(self._model)[-1].register_forward_hook(self._keep_residual)
+        decoder_blocks(self._model)[-1].register_forward_hook(self._keep_residual)
 
     def _keep_residual(self, _module: nn.Module, _inputs: Any, output: Any) -> None:
         self._residual = output[0] if isinstance(output, tuple) else output
@@ -59,14 +60,21 @@ class Reader:
         assert residual is not None
         return residual
 
+    def take(self, ids: Sequence[npt.NDArray[Any]], places: Sequence[npt.NDArray[np.intp]]) -> Tensor:
+        """Residual vectors of chosen tokens, [sum of len(places), d_in]: of each sequence those at its `places`."""
+        hidden = self.residual(list(ids))
+        rows = np.repeat(np.arange(len(ids)), [len(at) for at in places])
+        flat = torch.from_numpy(rows * hidden.shape[1] + np.concatenate(places)).to(hidden.device)
+        return hidden.flatten(0, 1).index_select(0, flat)
+
     def flops_per_token(self) -> int:
         """Multiply-adds x 2 of the kept blocks' matrices for one token (attention scores left out)."""
-        blocks = _blocks(self._model)
+        blocks = decoder_blocks(self._model)
         return 2 * sum(p.numel() for block in blocks for p in block.parameters() if p.dim() == 2)
 
     def matrix_shapes(self) -> list[tuple[int, int]]:
         """(rows, columns) of every matrix of the kept blocks, in order: what a speed limit is measured on."""
-        return [(p.shape[0], p.shape[1]) for b in _blocks(self._model) for p in b.parameters() if p.dim() == 2]
+        return [(p.shape[0], p.shape[1]) for b in decoder_blocks(self._model) for p in b.parameters() if p.dim() == 2]
 
 
 def load_tokenizer(source: ReaderSource) -> Any:
@@ -131,7 +139,7 @@ def check_whole(model: nn.Module, missing: Iterable[str]) -> None:
     Those are all of the module that holds the decoder blocks, but for what comes after them. transformers fills what a
     checkpoint lacks with random numbers.
     """
-    blocks = _blocks(model)
+    blocks = decoder_blocks(model)
     name = next(name for name, module in model.named_modules() if module is blocks)
     decoder = name.rpartition(".")[0]
     prefix = f"{decoder}." if decoder else ""
@@ -141,7 +149,7 @@ def check_whole(model: nn.Module, missing: Iterable[str]) -> None:
         raise SaerayError(f"the reader's checkpoint lacks {lacks[0]}{others}")
 
 
-def _blocks(model: nn.Module) -> nn.ModuleList:
+def decoder_blocks(model: nn.Module) -> nn.ModuleList:
     """The decoder blocks, under any of the names that model families give them."""
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
     if not lists:

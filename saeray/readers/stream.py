@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from saeray.readers.batches import batches
 from saeray.readers.model import Reader
+from saeray.readers.packed import PackedReader
 from saeray.readers.tokens import TokenizedDocument, windows
 
 
@@ -69,10 +69,6 @@ def residuals(
         yield batch, pooled_residuals(reader, batch)
 
 
-def pooled_residuals(reader: Reader, batch: Sequence[ReaderInput]) -> Tensor:
+def pooled_residuals(reader: Reader | PackedReader, batch: Sequence[ReaderInput]) -> Tensor:
     """Residual vectors [sum of len(input.take), d_in] of one batch's pooled tokens."""
-    hidden = reader.residual([item.ids for item in batch])
-    rows = np.repeat(np.arange(len(batch)), [len(item.take) for item in batch])
-    columns = np.concatenate([item.take for item in batch])
-    flat = torch.from_numpy(rows * hidden.shape[1] + columns).to(hidden.device)
-    return hidden.flatten(0, 1).index_select(0, flat)
+    return reader.take([item.ids for item in batch], [item.take for item in batch])

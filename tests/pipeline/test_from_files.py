@@ -46,7 +46,7 @@ def test_a_file_is_told_from_a_dataset(word: str, found: tuple[str, str] | None)
 
 
 def test_two_files_one_command(encoder: Path, tmp_path: Path) -> None:
-    """From files to a page; the same command again encodes nothing, and a file of the same name elsewhere is refused."""
+    """From files to a page; run again it encodes nothing; a file of the same name elsewhere is refused."""
     one, other = answers(tmp_path / "one model.jsonl", 1), answers(tmp_path / "other.jsonl", 2)
     out = tmp_path / "out"
     command = (one, other, "--pair-on", "prompt_id", "--encoder", encoder, "--out", out, "--json")

@@ -1,0 +1,249 @@
+"""A reader's weights from safetensors shards to the device: only what is needed, the next while this is copied.
+
+transformers reads whole shards on the host, makes the model there and moves it: for 51 of 80 blocks twice 90 GB through
+memory. Here the model is made without storage, the byte ranges of the kept blocks are read in file order into a few
+large buffers, and each tensor goes to the device from there. The bytes come from a local disk or any fsspec storage,
+straight or through a directory that the processes of a node share.
+
+    checkpoint = open_checkpoint("s3://bucket/Llama-3.3-70B-Instruct", 50)
+    model, timing = load_streamed(checkpoint, 50, dtype=torch.bfloat16, device="cuda")
+    print(timing.line())
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+
+from saeray.errors import SaerayError, first_line
+from saeray.readers.fp8 import Fp8Linear, use_fp8
+from saeray.readers.model import check_whole, quiet_transformers
+from saeray.readers.shards import Checkpoint, Piece, read_pieces, read_range
+
+# Bytes in one buffer: large enough for any disk's or store's full rate, small enough that three take 1.5 GiB.
+SPAN = 2**29
+GAP = 2**20  # a hole of unneeded tensors that is read over rather than asked around
+AHEAD = 2  # spans being read while one is copied
+
+
+class CannotStream(SaerayError):
+    """The checkpoint lacks a tensor, or keeps it under a name or in a form that only transformers knows."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Tensors of one file that are read in one go."""
+
+    uri: str
+    pieces: tuple[Piece, ...]
+
+    @property
+    def begin(self) -> int:
+        return self.pieces[0].begin
+
+    @property
+    def end(self) -> int:
+        return self.pieces[-1].end
+
+
+@dataclass
+class Timing:
+    """Seconds by stage. open: headers. read: summed over threads. copy: to the device. total: by the clock."""
+
+    open: float = 0.0
+    read: float = 0.0
+    copy: float = 0.0
+    total: float = 0.0
+    bytes: int = 0
+    files: set[str] = field(default_factory=set)
+
+    def line(self) -> str:
+        """One line to print after loading."""
+        rate = self.bytes / 1e9 / max(self.total, 1e-9)
+        return (
+            f"weights: {self.bytes / 1e9:.2f} GB from {len(self.files)} file(s) in {self.total:.1f} s "
+            f"({rate:.2f} GB/s); open {self.open:.1f} s, read {self.read:.1f} s in {AHEAD} threads, "
+            f"copy {self.copy:.1f} s"
+        )
+
+
+def truncated(config: Any, layer: int) -> Any:
+    """A copy of a reader's configuration that ends after block `layer`."""
+    config = copy.deepcopy(config)
+    text = config.get_text_config()
+    if layer >= text.num_hidden_layers:
+        raise SaerayError(f"the reader has {text.num_hidden_layers} blocks; there is no hook layer {layer}")
+    text.num_hidden_layers = layer + 1
+    if getattr(text, "layer_types", None):
+        text.layer_types = text.layer_types[: layer + 1]
+    return config
+
+
+def empty_model(config: Any, layer: int, dtype: torch.dtype = torch.float32) -> Any:
+    """The decoder cut after block `layer` whose parameters have shapes and no storage; buffers are real."""
+    from accelerate import init_empty_weights
+
+    model_class = transformers.MODEL_MAPPING.get(type(config), None)
+    if model_class is None:
+        raise SaerayError(f"transformers knows no model class for {config.model_type!r}")
+    with quiet_transformers(), init_empty_weights(include_buffers=False):
+        return model_class._from_config(truncated(config, layer), dtype=dtype).eval()
+
+
+def load_streamed(
+    checkpoint: Checkpoint,
+    layer: int,
+    *,
+    dtype: torch.dtype = torch.bfloat16,
+    device: str | torch.device = "cpu",
+    fp8: bool = False,
+) -> tuple[Any, Timing]:
+    """The decoder cut after block `layer` on `device`, its weights in `dtype`, and where the time went.
+
+    fp8: the blocks' matrices are converted as they arrive (see `fp8`); otherwise the model has the same parameters and
+    buffers as `Reader`'s. Raises SaerayError in one line for a truncated shard, a missing tensor, one of another shape,
+    or a file that is not safetensors.
+    """
+    began = time.perf_counter()
+    timing = Timing()
+    model = empty_model(checkpoint.config(layer), layer, dtype)
+    if fp8:
+        use_fp8(model)
+    wanted = _places(model, checkpoint.tensors)
+    spans = _spans(checkpoint.tensors, set(wanted))
+    timing.open = time.perf_counter() - began
+    device = torch.device(device)
+    for span, buffer in _read_ahead(spans, timing, pin=device.type == "cuda"):
+        begin = time.perf_counter()
+        for piece in span.pieces:
+            if piece.name in wanted:
+                module, name = wanted.pop(piece.name)
+                _set(module, name, piece, _view(buffer, piece, span.begin).to(device, non_blocking=True).to(dtype))
+        timing.copy += time.perf_counter() - begin
+    _finish(model, device)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    timing.total = time.perf_counter() - began
+    return model, timing
+
+
+def stream(tensors: Mapping[str, str], timing: Timing | None = None) -> Iterator[tuple[str, Tensor]]:
+    """(name, tensor) in file order, on the host; `tensors` says which file holds each. Buffers are shared."""
+    for span, buffer in _read_ahead(_spans(tensors, set(tensors)), timing or Timing(), pin=False):
+        for piece in span.pieces:
+            yield piece.name, _view(buffer, piece, span.begin)
+
+
+def _places(model: Any, names: Mapping[str, str]) -> dict[str, tuple[nn.Module, str]]:
+    """Name in the checkpoint -> (module, parameter name), for every tensor that has a place in the model."""
+    places: dict[str, tuple[nn.Module, str]] = {}
+    owners = dict(model.named_modules())
+    own = {name for name, _ in model.named_parameters()}
+    prefix = model.base_model_prefix + "."
+    for name in names:
+        inside = name if name in own else name.removeprefix(prefix)
+        if inside in own:
+            owner, _, last = inside.rpartition(".")
+            places[name] = owners[owner], last
+    found = {name if name in own else name.removeprefix(prefix) for name in places}
+    try:
+        check_whole(model, own - found)
+    except SaerayError as error:
+        raise CannotStream(f"{error}, or has it under a name that streaming does not know") from error
+    return places
+
+
+def _spans(tensors: Mapping[str, str], wanted: set[str]) -> list[Span]:
+    """What to read, file by file in file order. Headers are read eight at a time."""
+    by_file: dict[str, set[str]] = defaultdict(set)
+    for name in wanted:
+        by_file[tensors[name]].add(name)
+    files = sorted(by_file)
+    with ThreadPoolExecutor(8) as pool:
+        headers = list(pool.map(read_pieces, files))
+    spans: list[Span] = []
+    for uri, pieces in zip(files, headers, strict=True):
+        lacks = by_file[uri] - {piece.name for piece in pieces}
+        if lacks:
+            raise SaerayError(f"the weights at {uri} lack {min(lacks)}, which the checkpoint's index promises")
+        spans += _grouped(uri, [piece for piece in pieces if piece.name in by_file[uri]])
+    return spans
+
+
+def _grouped(uri: str, pieces: Sequence[Piece]) -> Iterator[Span]:
+    group: list[Piece] = []
+    for piece in pieces:
+        if group and (piece.begin - group[-1].end > GAP or piece.end - group[0].begin > SPAN):
+            yield Span(uri, tuple(group))
+            group = []
+        group.append(piece)
+    if group:
+        yield Span(uri, tuple(group))
+
+
+def _read_ahead(spans: Sequence[Span], timing: Timing, *, pin: bool) -> Iterator[tuple[Span, Tensor]]:
+    """Each span with its bytes, while AHEAD more are being read."""
+    with ThreadPoolExecutor(AHEAD) as pool:
+        waiting: deque[Future[tuple[Tensor, float]]] = deque()
+        try:
+            for i, span in enumerate(spans):
+                while len(waiting) <= AHEAD and i + len(waiting) < len(spans):
+                    waiting.append(pool.submit(_read, spans[i + len(waiting)], pin))
+                buffer, seconds = waiting.popleft().result()
+                timing.read += seconds
+                timing.bytes += len(buffer)
+                timing.files.add(span.uri)
+                yield span, buffer
+        finally:  # an error, or a caller who stops: nothing more is read
+            for one in waiting:
+                one.cancel()
+
+
+def _read(span: Span, pin: bool) -> tuple[Tensor, float]:
+    began = time.perf_counter()
+    buffer = torch.empty(span.end - span.begin, dtype=torch.uint8, pin_memory=pin)
+    read_range(span.uri, span.begin, span.end, into=buffer.numpy().data)
+    return buffer, time.perf_counter() - began
+
+
+def _view(buffer: Tensor, piece: Piece, begin: int) -> Tensor:
+    """A tensor over the buffer's own memory, or a copy where its bytes do not lie on the dtype's boundary."""
+    raw = buffer[piece.begin - begin : piece.end - begin]
+    if raw.storage_offset() % piece.dtype.itemsize:
+        raw = raw.clone()
+    return raw.view(piece.dtype).view(piece.shape)
+
+
+def _set(module: nn.Module, name: str, piece: Piece, value: Tensor) -> None:
+    expected = module.get_parameter(name).shape
+    if value.shape != expected:
+        raise SaerayError(
+            f"the reader's weights do not fit its config.json: {piece.name} is {list(value.shape)} in the "
+            f"checkpoint and {list(expected)} by the configuration"
+        )
+    if isinstance(module, Fp8Linear) and name == "weight":
+        module.set_weight(value)
+    else:
+        module._parameters[name] = nn.Parameter(value, requires_grad=False)
+
+
+def _finish(model: Any, device: torch.device) -> None:
+    """Storage for what comes after the last block and is in no checkpoint's needed part; buffers on the device."""
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.is_meta:
+                zeros = torch.zeros(parameter.shape, dtype=parameter.dtype, device=device)
+                module._parameters[name] = nn.Parameter(zeros, requires_grad=False)
+    try:
+        model.to(device)
+    except RuntimeError as error:
+        raise SaerayError(f"cannot move the reader to {device}: {first_line(error)}") from error

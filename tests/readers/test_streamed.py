@@ -1,0 +1,270 @@
+"""Promise: weights that are streamed shard by shard are the very weights that transformers loads, and nothing more of
+the checkpoint is read.
+"""
+
+import json
+import multiprocessing
+import threading
+from pathlib import Path
+
+import fsspec
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny import make_reader_dir
+
+from saeray.errors import SaerayError
+from saeray.readers import shards, streamed
+from saeray.readers.model import Reader
+from saeray.readers.shards import node_copy, open_checkpoint, read_pieces, read_range
+from saeray.readers.source import prepare
+from saeray.readers.streamed import CannotStream, load_streamed, stream
+
+LAYER = 2
+FIRST = "model-00001-of-00003.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAERAY_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    return make_reader_dir(tmp_path_factory.mktemp("reader"))
+
+
+@pytest.fixture
+def remote(directory, tmp_path):
+    """The checkpoint in an in-memory object store."""
+    base = f"memory://{tmp_path.name}"
+    store = fsspec.filesystem("memory")
+    for file in directory.iterdir():
+        store.pipe_file(f"/{tmp_path.name}/{file.name}", file.read_bytes())
+    yield base
+    store.rm(f"/{tmp_path.name}", recursive=True)
+
+
+def same_model(one, other):
+    """Every parameter up to the hook layer and every buffer, bit for bit, with its dtype."""
+    a, b = dict(one.named_parameters()), dict(other.named_parameters())
+    assert a.keys() == b.keys()
+    for name in a:
+        assert a[name].dtype == b[name].dtype, name
+        if name not in ("norm.weight", "ln_f.weight", "ln_f.bias"):
+            assert torch.equal(a[name], b[name]), name
+    a, b = dict(one.named_buffers()), dict(other.named_buffers())
+    assert a.keys() == b.keys()
+    assert all(a[name].dtype == b[name].dtype and torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("arch", ["llama", "qwen2", "gemma2", "gpt2"])
+def test_the_same_weights_as_transformers_loads(tmp_path, arch, dtype):
+    """Tensor by tensor what `Reader` has, for every family, in the stored precision and in another."""
+    directory = make_reader_dir(tmp_path / "reader", arch=arch)
+    expected = Reader(prepare(str(directory), LAYER), LAYER, dtype=dtype)._model
+    model, timing = load_streamed(open_checkpoint(str(directory), LAYER), LAYER, dtype=dtype)
+    same_model(model, expected)
+    assert not any(p.is_meta or p.requires_grad for p in model.parameters())
+    needed = sum(p.numel() * 4 for name, p in model.named_parameters() if not name.startswith(("norm", "ln_f")))
+    assert needed <= timing.bytes <= needed + len(timing.files) * streamed.GAP
+    assert timing.total >= timing.open
+
+
+def test_the_same_residuals(directory):
+    """A reader with streamed weights reads what `Reader` reads, to the last bit."""
+    reader = Reader(prepare(str(directory), LAYER), LAYER)
+    model, _ = load_streamed(open_checkpoint(str(directory), LAYER), LAYER, dtype=torch.float32)
+    caught = []
+    model.layers[-1].register_forward_hook(lambda module, inputs, out: caught.append(out))
+    ids = torch.arange(40)[None]
+    with torch.inference_mode():
+        model(input_ids=ids, use_cache=False)
+    assert torch.equal(caught[0], reader.residual([ids[0].numpy()]))
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_from_object_storage(directory, remote, keep):
+    """From a store straight or through the node's copy: the same tensors."""
+    expected, _ = load_streamed(open_checkpoint(str(directory), LAYER), LAYER)
+    found = open_checkpoint(remote, LAYER, keep=keep)
+    assert all(("://" in uri) != keep for uri in found.tensors.values())
+    model, timing = load_streamed(found, LAYER)
+    same_model(model, expected)
+    assert timing.bytes > 0
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_from_s3(directory, s3_uri, monkeypatch, keep):
+    """From a real S3 server, in ranges of several requests at once: the same tensors."""
+    fsspec.filesystem("s3").put([str(file) for file in directory.iterdir()], s3_uri + "/")
+    monkeypatch.setattr(shards, "PART", 3000)
+    expected, _ = load_streamed(open_checkpoint(str(directory), LAYER), LAYER)
+    model, timing = load_streamed(open_checkpoint(s3_uri, LAYER, keep=keep), LAYER)
+    same_model(model, expected)
+    assert timing.bytes > 10 * 3000
+
+
+def test_one_file_without_an_index(tmp_path):
+    """A checkpoint in one file is read by its header, and later blocks' bytes are not."""
+    directory = make_reader_dir(tmp_path / "reader", shards=1)
+    expected = Reader(prepare(str(directory), 0), 0)._model
+    found = open_checkpoint(str(directory), 0)
+    assert not any("layers.1." in name or "lm_head" in name for name in found.tensors)
+    model, _ = load_streamed(found, 0, dtype=torch.float32)
+    same_model(model, expected)
+
+
+def test_only_needed_bytes_in_file_order(directory, monkeypatch):
+    """Ranges ascend within a file, hold the needed tensors, and never reach a block past the hook layer."""
+    monkeypatch.setattr(streamed, "GAP", 0)
+    asked = []
+    real = streamed.read_range
+    monkeypatch.setattr(
+        streamed, "read_range", lambda uri, begin, end, into=None: (asked.append((uri, begin, end, into is not None)),
+                                                                  real(uri, begin, end, into))[1],
+    )  # fmt: skip
+    found = open_checkpoint(str(directory), 1)
+    load_streamed(found, 1)
+    ranges = [(uri, begin, end) for uri, begin, end, data in asked if data]
+    assert sorted(ranges) == ranges
+    covered = sum(end - begin for _, begin, end in ranges)
+    sizes = {piece.name: piece.end - piece.begin for uri in set(found.tensors.values()) for piece in read_pieces(uri)}
+    assert covered == sum(sizes[name] for name in found.tensors)
+
+
+def test_small_spans_and_odd_bytes(tmp_path, monkeypatch):
+    """However the reading is cut, and at whatever odd byte a tensor begins: the same tensors."""
+    state = {"a": torch.arange(7, dtype=torch.uint8), "b": torch.randn(5, 3), "c": torch.randn(64), "d": torch.zeros(0)}
+    state["e"] = torch.randn(9).bfloat16()
+    path = str(tmp_path / "odd.safetensors")
+    save_file(state, path)
+    for span in (1, 40, 2**20):
+        monkeypatch.setattr(streamed, "SPAN", span)
+        found = {name: tensor.clone() for name, tensor in stream(dict.fromkeys(state, path))}
+        assert found.keys() == state.keys()
+        assert all(torch.equal(found[name], state[name]) and found[name].dtype == state[name].dtype for name in state)
+
+
+def test_the_next_span_is_read_while_this_one_is_used(directory, monkeypatch):
+    """Reading goes on in threads, at most `AHEAD` spans beyond the one in use."""
+    monkeypatch.setattr(streamed, "SPAN", 1)
+    names = {piece.name: str(directory / FIRST) for piece in read_pieces(str(directory / FIRST))}
+    main, started = threading.get_ident(), []
+    real = streamed._read
+
+    def note(span, pin):
+        started.append(span.pieces[0].name)
+        assert threading.get_ident() != main
+        return real(span, pin)
+
+    monkeypatch.setattr(streamed, "_read", note)
+    for used, _ in enumerate(stream(names), 1):
+        assert len(started) <= used + streamed.AHEAD
+    assert len(started) == len(names) > 5
+
+
+def rewrite(path, change):
+    state = load_file(path)
+    change(state)
+    save_file(state, path, metadata={"format": "pt"})
+
+
+def spoil_header(path):
+    path.write_bytes(path.read_bytes()[:8] + b"x" * 100 + path.read_bytes()[108:])
+
+
+UP = "model.layers.0.mlp.up_proj.weight"
+SPOILED = {
+    "truncated shard": (lambda p: p.write_bytes(p.read_bytes()[:-5]), r"00001-of-00003\.safetensors: it is truncated"),
+    "not safetensors": (lambda p: p.write_bytes(b"nothing"), "truncated or no safetensors file"),
+    "spoilt header": (spoil_header, "its header is spoilt"),
+    "missing tensor": (lambda p: rewrite(p, lambda s: s.pop(UP)), rf"lack {UP}, which the checkpoint's index"),
+    "wrong shape": (
+        lambda p: rewrite(p, lambda s: s.update({UP: torch.zeros(3, 32)})),
+        rf"{UP} is \[3, 32\] in the checkpoint and \[64, 32\]",
+    ),
+    "no shard": (lambda p: p.unlink(), "it is not there"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SPOILED)
+def test_a_spoilt_shard_is_one_clear_line(tmp_path, case):
+    """Truncated, missing, of another shape, not safetensors: one line that names the file or the tensor."""
+    spoil, message = SPOILED[case]
+    directory = make_reader_dir(tmp_path / "reader")
+    spoil(directory / FIRST)
+    with pytest.raises(SaerayError, match=message) as caught:
+        load_streamed(open_checkpoint(str(directory), LAYER), LAYER)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tensor_in_no_shard_is_named(tmp_path):
+    """What the index does not know is missing, never filled with random numbers."""
+    directory = make_reader_dir(tmp_path / "reader")
+    index = json.loads((directory / "model.safetensors.index.json").read_text())
+    del index["weight_map"][UP]
+    (directory / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(CannotStream, match=r"lacks layers\.0\.mlp\.up_proj\.weight, or has it under a name"):
+        load_streamed(open_checkpoint(str(directory), LAYER), LAYER)
+
+
+@pytest.mark.parametrize("uri", ["/nowhere/reader", "memory://nothing-here", "nosuch://bucket/reader"])
+def test_no_checkpoint_is_one_line(uri):
+    """A directory, a prefix or a protocol that is not there."""
+    with pytest.raises(SaerayError) as caught:
+        open_checkpoint(uri, LAYER)
+    assert uri in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_processes_share_one_copy(tmp_path):
+    """Many at once, one file, whole, and no scratch left; a copy of another size is made again."""
+    content = bytes(range(256)) * 4000
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    path = tmp_path / "origin.bin"
+    path.write_bytes(content)
+    uri = f"local://{path}"
+    workers = [context.Process(target=lambda: queue.put(str(node_copy(uri)))) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    found = {queue.get(timeout=60) for _ in workers}
+    for worker in workers:
+        worker.join()
+    (copy,) = found
+    here = shards.cache_directory() / "shards"
+    assert sorted(file.name for file in here.iterdir()) == sorted(
+        [copy.rsplit("/")[-1], copy.rsplit("/")[-1] + ".lock"]
+    )
+    assert Path(copy).read_bytes() == content
+    with open(copy, "ab") as file:
+        file.truncate(100)
+    assert str(node_copy(uri)) == copy
+    assert Path(copy).read_bytes() == content
+
+
+def test_a_copy_that_fails_leaves_nothing(remote, monkeypatch):
+    """Storage that breaks off: one line, no file in place and no scratch."""
+    monkeypatch.setattr(shards, "_ask", lambda uri, begin, end: b"short")
+    with pytest.raises(SaerayError, match="5 bytes of"):
+        node_copy(f"{remote}/{FIRST}")
+    assert all(file.suffix == ".lock" for file in (shards.cache_directory() / "shards").iterdir())
+
+
+def test_a_range_past_the_end_is_an_error(tmp_path):
+    """Never fewer bytes than were asked for."""
+    path = tmp_path / "ten"
+    path.write_bytes(b"0123456789")
+    assert read_range(str(path), 2, 5) == b"234"
+    with pytest.raises(SaerayError, match="ends early, at byte 10 instead of 12"):
+        read_range(str(path), 2, 12)
+
+
+def test_the_line_states_bytes_and_seconds(directory):
+    """One line with GB, files, and the seconds of every stage."""
+    _, timing = load_streamed(open_checkpoint(str(directory), LAYER), LAYER)
+    line = timing.line()
+    assert line.startswith("weights: 0.00 GB from 2 file(s) in ")
+    assert all(f"{stage} " in line for stage in ("open", "read", "copy"))
