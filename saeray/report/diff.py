@@ -27,7 +27,7 @@ def page(result: DiffResult) -> str:
     shown = [group for group in (*result.more, *result.less) if group.latents[0] in result.evidence]
     scale = scale_of([result.row(group.latents[0]) for group in shown], sides)
     body = [
-        f"<h1>What {sides.drawn(0)} does more than {sides.others()}</h1>",
+        f"<h1>{_title(sides)}</h1>",
         *summary(result, sides),
         how_to_read(result),
         *hypotheses(result, sides),
@@ -41,6 +41,12 @@ def page(result: DiffResult) -> str:
     ]
     title = f"{sides.short[0]} against {', '.join(sides.short[1:])}"
     return document(title, body, script() if result.rows.num_rows else "")
+
+
+def _title(sides: SideNames) -> str:
+    if sides.several:
+        return f"What {sides.drawn(0)} does more than {sides.others()}"
+    return f"How {sides.drawn(0)} and {sides.others()} differ"
 
 
 def _direction(
@@ -64,13 +70,13 @@ def _direction(
 
 
 def _extent(result: DiffResult, groups: Sequence[LatentGroup], shown: int) -> str:
-    named = sum(result.named(group) for group in groups)
-    said = "1 finding" if len(groups) == 1 else f"{len(groups):,} findings"
-    if result.names.of:
-        said += f", {named:,} with a name that holds in these documents"
-    if shown < len(groups):
-        said += f"; the first {shown}"
-    return said + (", by how much of a difference the name accounts for." if named else ".")
+    """How many findings there are, and which of them come first."""
+    standing = sum(result.stands(group) for group in groups)
+    said = "1 difference" if len(groups) == 1 else f"{len(groups):,} differences"
+    held = " and are confirmed on fresh texts" if result.parameters.get("halves") else ""
+    if standing:
+        said += f"; first the {standing:,} whose names hold in these texts{held}, by how much each name accounts for"
+    return said + (f"; of all, the first {shown} are shown." if shown < len(groups) else ".")
 
 
 def _explained(result: DiffResult) -> Iterator[str]:

@@ -141,10 +141,10 @@ def _badges(row: Row, result: DiffResult) -> str:
     said = []
     if result.parameters.get("halves"):
         said.append(
-            ("good", "confirmed on documents that did not propose it")
-            if row["confirmed"]
-            else ("bad", "not confirmed on documents that did not propose it")
+            ("good", "confirmed on fresh texts") if row["confirmed"] else ("bad", "not confirmed on fresh texts")
         )
+        if not row["confirmed"]:
+            return badges(said)  # what does not hold needs no second verdict
     if row["separable_from_length"]:
         said.append(("good", "not explained by length"))
     else:

@@ -40,8 +40,9 @@ def hypotheses(result: DiffResult, sides: SideNames) -> Iterator[str]:
     first, *others = found.methods or (None,)
     yield section(
         "Hypotheses" if first is None or first.verification else "Hypotheses, not verified",
-        *(f'<p class="note">{visible(told)}</p>' for told in (found.stopped, found.note) if told),
+        *([f'<p class="note">{visible(found.stopped)}</p>'] if found.stopped else []),
         *(_method(found, first, result, sides) if first else ()),
+        *([f'<p class="soft">{visible(found.note)}</p>'] if found.note else []),
         *_relabelled(found.relabelled),
     )
     if others:
@@ -73,16 +74,18 @@ def _lede(found: Hypotheses, method: Method, halves: bool) -> str:
     judge = f"A judge ({name(method.judge)})" if method.judge else "A judge"
     if method.judge == PLAIN:
         judge = "The plain test behind each name"
+    else:
+        judge += " that was not told the sides"
     read = " and ".join(f"{size:,}" for size in done.documents)
     fresh = ", none of which had proposed anything" if halves else ""
     text += (
-        f"{judge} that was not told the sides read up to {read} texts{fresh}: {valid} of {n} are valid (more than 1 "
+        f"{judge} read up to {read} texts{fresh}: {valid} of {n} are valid (more than 1 "
         f"point more frequent on the side they name), {confirmed} confirmed (the whole interval is above 0)."
     )
     if done.coverage is not None:
         text += (
-            f" For {done.coverage:.0%} of {done.covered_of:,} cases at least one valid statement holds of the target "
-            "and of no other side."
+            f" In {done.coverage:.0%} of {done.covered_of:,} cases at least one valid statement holds of the first "
+            "side and of no other."
         )
     return text
 
@@ -96,7 +99,7 @@ def _statements(method: Method, result: DiffResult, sides: SideNames) -> Iterato
 
 
 def _unchecked(one: Hypothesis, result: DiffResult, sides: SideNames) -> str:
-    expected = "" if one.expected is None else f" Its latents differ by up to {amount(one.expected)} points."
+    expected = "" if one.expected is None else f" The latents behind it differ by up to {amount(one.expected)} points."
     return (
         f'<article class="finding"><header><h3>{name(one.statement)}</h3></header>'
         f"<p>Said to be more frequent in {_side(one, sides)}.{expected}</p>{_behind(one, result)}</article>"
@@ -121,19 +124,22 @@ def _checked(one: Verified, result: DiffResult, sides: SideNames) -> str:
     read = " and ".join(f"{count:,}" for count in one.judged) + " texts"
     if one.saved_calls:
         read += f" and stopped {one.saved_calls:,} calls early, when it was settled"
-    expected = "" if said.expected is None else f" Its latents differ by up to {amount(said.expected)} points."
+    expected = (
+        "" if said.expected is None else f" The latents behind it differ by up to {amount(said.expected)} points."
+    )
     return (
         f'<article class="finding"><header><h3>{name(said.statement)}</h3>'
         f'<span class="big {colour(said.side)}">{points(one.difference)} <small>points</small></span></header>'
         f'{_badges(one)}<div class="bars">{"".join(drawn)}</div>'
-        f'<p class="soft">Said of {_side(said, sides)}. {limits}. The judge read {read}.{expected}</p>'
+        f'<p class="soft">Claimed of {_side(said, sides)}. {limits}. Read were {read}.{expected}</p>'
         f"{_behind(said, result)}</article>"
     )
 
 
 def _badges(one: Verified) -> str:
     if one.confirmed:
-        said = [("good", "confirmed: more frequent there, missing answers at their worst")]
+        worst = ", missing answers at their worst" if any(one.missing) else ""
+        said = [("good", f"confirmed: more frequent there{worst}")]
     elif one.valid:
         said = [("", "valid, not confirmed: the interval still holds 0")]
     else:
@@ -161,7 +167,7 @@ def _behind(one: Hypothesis, result: DiffResult) -> str:
     if shown:
         parts += [marked(example.excerpt) for example in shown.examples[:2]]
     if one.reason:
-        parts.append(f'<p class="soft">The model’s reason: {name(one.reason)}</p>')
+        parts.append(f'<p class="soft">Reason given: {name(one.reason)}</p>')
     count = f"{len(one.latents)} latent{'s' * (len(one.latents) != 1)} and evidence behind it"
     return f"<details><summary>{count}</summary>{''.join(parts)}</details>" if parts else ""
 

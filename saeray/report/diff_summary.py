@@ -32,7 +32,7 @@ def summary(result: DiffResult, sides: SideNames) -> Iterator[str]:
     yield from (drawn for drawn in lists if drawn)
     if named:
         yield (
-            '<p class="soft">Shares are by a plain test of the texts for what is named. Each line leads to its '
+            '<p class="soft">The percentages are of a search of the texts for what is named. Each line leads to its '
             "sentences and its statistics.</p>"
         )
     counted = f"<p>{_counted(result)} {_halves(result, sides)}</p>"
@@ -53,8 +53,9 @@ def _halves(result: DiffResult, sides: SideNames) -> str:
         said.append(f"Texts are paired by {name(str(used['pair_on']))}: {used['n_pairs']:,} pairs.")
     if used.get("halves"):
         said.append(
-            f"One half of the texts proposed what differs. The other half, {sides.sizes[0]:,} of {sides.drawn(0)}, "
-            "measured it: bars, differences, intervals and sentences are from texts that proposed nothing."
+            "Differences were looked for in one half of the texts and measured in the other, "
+            f"{' and '.join(f'{size:,} of {sides.drawn(i)}' for i, size in enumerate(sides.sizes))}: all figures and "
+            "sentences here are of these fresh texts."
         )
     elif why := used.get("why_no_halves"):
         said.append(f"The same texts proposed the differences and measured them, without halves: {visible(why)}.")
@@ -64,6 +65,7 @@ def _halves(result: DiffResult, sides: SideNames) -> str:
 def _more_often(result: DiffResult, groups: Sequence[LatentGroup], side: int, sides: SideNames) -> str:
     """The findings that a plain test of the texts shows too, strongest first; "" when there are none."""
     found = [(group, result.names.of[group.latents[0]]) for group in groups if result.stands(group)]
+    found = [(group, called) for group, called in found if group.latents[0] in result.evidence]
     plain = [(group, called) for group, called in found if _gap(called, side) > result.parameters["keep"]]
     if not plain:
         return ""
@@ -137,7 +139,7 @@ def _length(result: DiffResult, sides: SideNames) -> Iterator[str]:
     if notes:
         yield (
             f'<p class="note">Texts of {sides.drawn(0)} are {"; ".join(notes)}. A longer text has more of everything, '
-            "so each finding says whether it is left when texts of the same length are compared.</p>"
+            "so each finding says what is left of it among texts of the same length.</p>"
         )
 
 

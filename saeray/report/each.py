@@ -21,11 +21,11 @@ def page(result: EachResult) -> str:
     column = name(result.column)
     against = {"max": "whichever other value has it most", "rest": "all others together", "union": "any of the others"}
     none = [value for value in result.results if not result.first(value, 1)]
-    quiet = f" Nothing with a name stands out of {', '.join(map(name, none))}." if none else ""
+    quiet = f" Nothing that has a name is confirmed for {', '.join(map(name, none))}." if none else ""
     body = [
         f"<h1>What each {column} does more than the others</h1>",
-        f"<p>{len(result.results)} values, each against {against[result.parameters['against']]}. False discoveries are "
-        f"bounded at {result.parameters['q']:g} over all of them together.{quiet}</p>",
+        f"<p>{len(result.results)} values, each against {against[result.parameters['against']]}. Of all findings at "
+        f"most {100 * result.parameters['q']:g}% are to be expected by chance.{quiet}</p>",
         *(_value(result, value, one) for value, one in result.results.items()),
         made(_lines(result), result.made_with),
     ]

@@ -82,15 +82,15 @@ def test_counts_of_other_documents_draw_no_interval():
 def test_halves_are_said_in_words():
     """Which half proposed and which measured, and whether the other half bears the finding out."""
     text = words(halved(result()).page())
-    assert "One half of the texts proposed what differs. The other half, 1,000 of A, measured it" in text
-    assert "confirmed on documents that did not propose it" in text
+    assert "Differences were looked for in one half of the texts and measured in the other, 1,000 of A" in text
+    assert "confirmed on fresh texts" in text
     assert "in the proposing half+28.0" in text
     assert "by hash of text: 1,000 and 1,000 documents propose" in text
     assert "flatters" not in text
     rows = halved(result()).rows
     at = rows.schema.get_field_index("confirmed")
     weak = halved(result(rows=rows.set_column(at, "confirmed", pa.array([False] * 3))))
-    assert "not confirmed on documents that did not propose it" in words(weak.page())
+    assert "not confirmed on fresh texts" in words(weak.page())
 
 
 def test_examples_stand_beside_the_other_sides():
@@ -176,11 +176,11 @@ def test_hypotheses_come_before_findings_with_what_was_verified():
     text = words(html)
     assert text.index("Hypotheses") < text.index("The evidence")
     for said in (
-        "2 of 3 are valid", "1 confirmed", "none of which had proposed anything", "For 66% of 100 cases",
+        "2 of 3 are valid", "1 confirmed", "none of which had proposed anything", "In 66% of 100 cases",
         "+60.7 points", "71.0%", "10.3%", "no answer for 3 of 100 in B", "between +58.7 and +62.7",
         "confirmed: more frequent there", "valid, not confirmed", "no larger than the judge’s own noise",
         "not borne out",
-        "Said of B. 95% interval −10.0 to +23.0", "stopped 40 calls early", "differ by up to 25.0 points",
+        "Claimed of B. 95% interval −10.0 to +23.0", "stopped 40 calls early", "differ by up to 25.0 points",
         "two properties: 1", "not clear: tables: 1 (3)", "3 of 39 answers changed (7.7%; 95% interval 3.0% to 20.0%)",
         "2 latents labelled on these documents, 1 well enough", "They peak on tables.",
     ):  # fmt: skip

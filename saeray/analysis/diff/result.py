@@ -82,9 +82,12 @@ class DiffResult:
         return shown
 
     def stands(self, group: LatentGroup) -> bool:
-        """Whether the finding has a name that is borne out, and is confirmed where one half proposed it."""
-        halves = self.parameters.get("halves", False)
-        return self.named(group) and (not halves or bool(self.row(group.latents[0])["confirmed"]))
+        """Whether the finding has a name that is borne out, and where one half proposed it, the other confirms the
+        difference and finds the name more often on the same side."""
+        if not self.named(group) or not self.parameters.get("halves", False):
+            return self.named(group)
+        row, holds = self.row(group.latents[0]), self.names.of[group.latents[0]].holds
+        return bool(row["confirmed"]) and (holds[0] - max(holds[1:])) * row["difference"] > 0
 
     def named(self, group: LatentGroup) -> bool:
         """Whether the finding has a name that is borne out by these documents."""

@@ -76,7 +76,7 @@ def propose_plain(result: DiffResult, most: int) -> tuple[Proposal, tuple[Test, 
                 continue
             said.add(statement)
             difference = float(result.row(latent)["difference"])
-            hypotheses.append(Hypothesis(statement, LATENTS, side, (latent,), difference, name.source))
+            hypotheses.append(Hypothesis(statement, LATENTS, side, (latent,), difference))
             tests.append(test)
     used = {latent for found in named.values() for latent, *_ in found}
     leaders = [group.latents[0] for group in (*result.more, *result.less)]
