@@ -116,10 +116,10 @@ def diff(
         from saeray.config import validate
         from saeray.store import Store
 
-        _check(others, by, ordered, order)
-        store, target, others = _encoded(store, [target, *(others or [])], out, text_column, encoder, as_json)
+        _check(others, by, ordered, order, hypotheses)
         versus = against or (AgainstChoice.rest if by is not None else AgainstChoice.max)
         options = Options(channel, pair_on, versus.value, halves, given, min_support, keep, top, q)
+        options.check()
         asked = {
             "hypotheses": hypotheses,
             "verify": verify,
@@ -132,6 +132,8 @@ def diff(
             "judge": {"model": judge, "cap": cap, "cap_tokens": cap_tokens} if judge else None,
         }
         config = validate(HypothesesConfig, asked, "diff")
+        config.check()
+        store, target, others = _encoded(store, [target, *(others or [])], out, text_column, encoder, as_json)
         models = stack.enter_context(models_of(config, Store.open(store)))
         if by is not None:
             each = diff_each(Store.open(store), target, by, options)
@@ -141,8 +143,6 @@ def diff(
             finish(each, out, as_json)
             _say({value: one.hypotheses for value, one in each.results.items()}, as_json)
         elif ordered is not None:
-            if hypotheses:
-                raise UsageError("--hypotheses are of a diff or of --by, not of an --ordered series")
             versions = order.split(",") if order else None
             finish(diff_ordered(Store.open(store), target, ordered, options, versions), out, as_json)
         else:
@@ -155,11 +155,13 @@ def diff(
                 errors.print(f"{result.set_aside['by_length']:,} latents differ with length alone and are no findings")
 
 
-def _check(others: list[str] | None, by: str | None, ordered: str | None, order: str | None) -> None:
+def _check(others: list[str] | None, by: str | None, ordered: str | None, order: str | None, hypotheses: int) -> None:
     if by is not None and ordered is not None:
         raise UsageError("--by compares values without an order, --ordered with one; give one of them")
     if others and (by or ordered):
         raise UsageError(f"--{'by' if by else 'ordered'} takes one selection and no others; leave out {others[0]}")
+    if ordered is not None and hypotheses:
+        raise UsageError("--hypotheses are of a diff or of --by, not of an --ordered series")
     if order is not None and ordered is None:
         raise UsageError("--order names the versions of --ordered COLUMN; give that too")
     if not others and not by and not ordered:
@@ -207,7 +209,7 @@ def _say(found: Mapping[str, Hypotheses | None], as_json: bool) -> None:
 
     there = {value: one for value, one in found.items() if one is not None}
     if not as_json:
-        rows = [({"of": value} if value else {}) | row for value, one in there.items() for row in one.table()]
+        rows = [({"of": value} if len(found) > 1 else {}) | row for value, one in there.items() for row in one.table()]
         if rows:
             print_result({}, rows, False)
         costs = [

@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
-from saeray.errors import SaerayError
+from saeray.errors import SaerayError, without_keys
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -56,7 +56,7 @@ def with_command(made_with: Mapping[str, Any]) -> dict[str, Any]:
             next(words, None)
         elif word != "--json" and not word.startswith("--out="):
             kept.append(word)
-    return {**made_with, "command": shlex.join(kept)}
+    return {**made_with, "command": without_keys(shlex.join(kept))}
 
 
 def finish(result: Any, out: str, as_json: bool) -> None:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from saeray.cli import app
 from saeray.errors import SaerayError
-from saeray.terminal import print_json, reporting
+from saeray.terminal import print_json, reporting, with_command
 
 
 def invoke(*arguments: str) -> Result:
@@ -147,3 +147,19 @@ def test_stdout_of_a_json_command_is_the_object_alone(capsys: pytest.CaptureFixt
     assert "WARNING" in found.err
     print("afterwards stdout is as it was")
     assert capsys.readouterr().out == "afterwards stdout is as it was\n"
+
+
+def test_a_key_in_a_typed_address_is_in_no_result(monkeypatch):
+    """The command stands on the page, so that it can be typed again; a key or a password in it does not."""
+    typed = [
+        "saeray",
+        "diff",
+        "a",
+        "b",
+        "--llm",
+        "openai:m@https://user:pw@host/v1?key=AIzaSyTOPSECRET99",
+        "--out",
+        "x",
+    ]
+    monkeypatch.setattr("sys.argv", typed)
+    assert with_command({})["command"] == "saeray diff a b --llm 'openai:m@https://host/v1?key=[key]'"

@@ -100,14 +100,30 @@ def open_sides(store: Store, target: str, others: Sequence[str], channel: str | 
     return sides
 
 
+def spread(n: int, most: int) -> NDArray[np.bool_]:
+    """Some `most` of n documents, always the same ones. Drawn at random: every k-th is of one model alone where the
+    models of a prompt take turns."""
+    keep = np.zeros(n, np.bool_)
+    keep[np.random.default_rng(0).permutation(n)[:most]] = True
+    return keep
+
+
 def pooled(sides: Sequence[Side], name: str) -> Side:
     """Several sides as one, one after the other."""
     if len(sides) == 1:
         return replace(sides[0], name=name)
 
+    # Ids tell documents of one dataset apart, not those of two.
+    several = len({side.dataset for side in sides}) > 1
+
+    def own(side: Side, ids: pa.ChunkedArray) -> pa.ChunkedArray:
+        return pc.binary_join_element_wise(side.dataset, ids, ":") if several else ids
+
     def scan(columns: Sequence[str]) -> Iterator[pa.Table]:
         for side in sides:
-            yield from side.scan(columns)
+            for table in side.scan(columns):
+                at = table.schema.get_field_index("doc_id")
+                yield table if at < 0 else table.set_column(at, "doc_id", own(side, table.column("doc_id")))
 
     # Sides of one dataset were read from the same commits unless it grew between two openings.
     sources = {(side.dataset, side.source["commits"]): side.source for side in sides}
@@ -119,7 +135,7 @@ def pooled(sides: Sequence[Side], name: str) -> Side:
             "commits": "; ".join(f"{one['dataset']} {one['commits']}" for one in sources.values()),
             "shards_missing": sum(one["shards_missing"] for one in sources.values()),
         }
-    chunks = [chunk for side in sides for chunk in side.doc_ids.chunks]
+    chunks = [chunk for side in sides for chunk in own(side, side.doc_ids).chunks]
     return Side(
         name,
         source["dataset"],

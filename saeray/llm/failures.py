@@ -14,11 +14,9 @@ from typing import Any
 
 import httpx2
 
+from saeray.errors import HIDDEN, without_keys
 from saeray.llm.base import DeadKey, Refused, Stop, Transient
 
-# What keys look like, for texts that quote one which is not ours (a proxy's, or ours cut short by the server).
-_KEYS = re.compile(r"AIza[\w-]{6,}|AQ\.[\w-]{6,}|sk-[\w*.-]{3,}|(?i:bearer)\s+\S+|(?i:(?<=[?&]key=))[^&\s]+")
-_HIDDEN = "[key]"
 _TRANSIENT = {408, 409, 425, 500, 502, 503, 504, 529}
 _LONGEST = 200
 
@@ -27,9 +25,8 @@ def scrub(text: str, *keys: str | None) -> str:
     """`text` on one line without any of `keys` and without anything that looks like one, at most 200 characters."""
     for key in keys:
         if key:
-            text = text.replace(key, _HIDDEN)
-    text = re.sub(r"(\w+://)[^/\s@]*@", r"\1", text)
-    text = " ".join(_KEYS.sub(_HIDDEN, text).split())
+            text = text.replace(key, HIDDEN)
+    text = " ".join(without_keys(text).split())
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from saeray.config import EncodeConfig
 from saeray.errors import SaerayError, UsageError
 from saeray.pipeline.encode import Progress, encode
-from saeray.store import Store, list_inputs, location
+from saeray.store import Input, Store, list_inputs, location
 from saeray.store.inputs import COMPRESSIONS, FORMATS, file_and_conditions, names_file
 from saeray.store.rows import column_names
 
@@ -27,42 +28,70 @@ def selectors_of(
     encoder: str = "smollm2-135m",
     on_progress: Callable[[Progress], None] | None = None,
 ) -> list[str]:
-    """Each word as a selector; files are encoded into `store` first. Raises UsageError for a file without a column of
-    texts that is known by name, and for one whose dataset holds other files; SaerayError when shards fail."""
-    return [_selector(word, store, text_column, encoder, on_progress) if names_file(word) else word for word in words]
-
-
-def _selector(
-    word: str, store: str, text_column: str | None, encoder: str, on_progress: Callable[[Progress], None] | None
-) -> str:
-    path, conditions = file_and_conditions(word) or (word, "")
-    (source,) = list_inputs([path])
-    name = _name(source.name)
-    there = Store.open(store, create=True)
-    if name in there.datasets():
-        others = {one.name for plan in there.dataset(name).plans() for one in plan.inputs} - {source.name}
-        if others:
+    """Each word as a selector; files are encoded into `store` first. Before any is, UsageError for a file without a
+    column of texts that is known by name, one whose dataset holds other files, and two of one name. SaerayError when
+    shards fail."""
+    files = {word: _File.of(word, store, text_column) for word in words if names_file(word)}
+    by_name: dict[str, _File] = {}
+    for file in files.values():
+        other = by_name.setdefault(file.dataset, file)
+        if other.source.uri != file.source.uri:
             raise UsageError(
-                f"the dataset {name} in {store} holds other files ({min(others)}): encode {source.name} under another "
-                "name with `saeray encode`"
+                f"{other.path} and {file.path} would both be the dataset {file.dataset}: rename one of them, or encode "
+                "them with `saeray encode`"
             )
-    columns = column_names(source, location(source.uri))
-    column = text_column or next((one for one in ANSWERS if one in columns), None)
-    if column is None:
-        raise UsageError(f"{source.name} has no column of answers; choose one with --text-column: {', '.join(columns)}")
-    chat = column == "messages" and text_column is None
-    config = EncodeConfig(
-        inputs=[path],
-        dataset=name,
-        store=store,
-        encoder=encoder,
-        text_column=None if chat else column,
-        messages_column=column if chat else None,
-    )
-    result = encode(config, on_progress)
-    if result.missing:
-        raise SaerayError(f"{result.missing} of {result.shards} shards of {source.name} failed; run the command again")
-    return name + conditions
+    for file in by_name.values():
+        file.encode(store, encoder, on_progress)
+    return [files[word].dataset + files[word].conditions if word in files else word for word in words]
+
+
+@dataclass(frozen=True)
+class _File:
+    """A data file to be the dataset `dataset`; `column` holds its texts, or its messages."""
+
+    path: str
+    conditions: str
+    source: Input
+    dataset: str
+    column: str
+    chat: bool
+
+    @classmethod
+    def of(cls, word: str, store: str, text_column: str | None) -> _File:
+        path, conditions = file_and_conditions(word) or (word, "")
+        found = list_inputs([path])
+        if len(found) != 1:
+            raise UsageError(f"{path} is {len(found)} files: encode it with `saeray encode`, then name the dataset")
+        source, name = found[0], _name(found[0].name)
+        there = Store.open(store, create=True)
+        if name in there.datasets():
+            others = {one.name for plan in there.dataset(name).plans() for one in plan.inputs} - {source.name}
+            if others:
+                raise UsageError(
+                    f"the dataset {name} in {store} holds other files ({min(others)}): encode {source.name} under "
+                    "another name with `saeray encode`"
+                )
+        columns = column_names(source, location(source.uri))
+        column = text_column or next((one for one in ANSWERS if one in columns), None)
+        if column is None or column not in columns:
+            what = "column of answers" if column is None else f"column {column}"
+            raise UsageError(f"{source.name} has no {what}; choose one with --text-column: {', '.join(columns)}")
+        return cls(path, conditions, source, name, column, column == "messages" and text_column is None)
+
+    def encode(self, store: str, encoder: str, on_progress: Callable[[Progress], None] | None) -> None:
+        config = EncodeConfig(
+            inputs=[self.path],
+            dataset=self.dataset,
+            store=store,
+            encoder=encoder,
+            text_column=None if self.chat else self.column,
+            messages_column=self.column if self.chat else None,
+        )
+        result = encode(config, on_progress)
+        if result.missing:
+            raise SaerayError(
+                f"{result.missing} of {result.shards} shards of {self.source.name} failed; run the command again"
+            )
 
 
 def _name(file: str) -> str:

@@ -160,7 +160,12 @@ def _counted(result: DiffResult) -> str:
     if meanings < min(found, 2 * result.parameters["top"]):
         text += f" Taken together where they mean the same, the strongest make {meanings:,} findings."
     aside = result.set_aside["by_length"]
-    if aside:
+    if aside and not result.length["share_in_common_strata"]:
+        text += (
+            f" {aside:,} more latents differ, but no class of length has 5 texts of every side, so length may be all "
+            "of it: more texts are needed."
+        )
+    elif aside:
         text += f" {aside:,} more latents differ, but no more than the texts’ lengths explain."
     if result.set_aside["by_given"]:
         text += f" {result.set_aside['by_given']:,} more differ no more than {_given(result)} explains."

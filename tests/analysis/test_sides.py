@@ -1,9 +1,11 @@
 """Promise: a side is fixed when it is opened, and names what it was read from."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from saeray.analysis.sides import open_side, pooled, provenance, ranges
+from saeray.analysis.sides import open_side, pooled, provenance, ranges, spread
 from saeray.errors import SaerayError
 from saeray.store import Store, commit_shard, read_shard
 
@@ -56,3 +58,28 @@ def test_pooled_sides_are_read_one_after_the_other(side_of):
     assert both.doc_ids.to_pylist() == ["a0", "a1", "a2", "b0", "b1", "b2"]
     assert [v for t in both.scan(["doc_id"]) for v in t.column(0).to_pylist()] == both.doc_ids.to_pylist()
     assert (both.facts()["documents"], both.facts()["tokens"], both.facts()["commits"]) == (6, 12, "0")
+
+
+def test_documents_of_two_datasets_keep_apart_when_pooled(side_of):
+    """Ids tell documents of one dataset apart alone; pooled with another's they say whose they are."""
+    parts = [
+        replace(
+            side_of([{"doc_id": "1", "text": name}], name),
+            dataset=name,
+            source={"dataset": name, "plans": [0], "commits": "0", "shards_missing": 0},
+        )
+        for name in ("x", "y")
+    ]
+    one = pooled(parts, "both")
+    assert one.doc_ids.to_pylist() == ["x:1", "y:1"]
+    assert [i for table in one.scan(["doc_id"]) for i in table.column("doc_id").to_pylist()] == ["x:1", "y:1"]
+    same = pooled([replace(part, dataset="x") for part in parts], "both")
+    assert same.doc_ids.to_pylist() == ["1", "1"]
+
+
+def test_a_sample_is_of_every_model_where_models_take_turns():
+    """Every 8th of rows in turn would be one model alone; a drawn sample has each of 8 models about as often."""
+    found = np.bincount(np.flatnonzero(spread(8_000, 1_000)) % 8, minlength=8)
+    assert found.sum() == 1_000
+    assert found.min() > 90
+    assert spread(5, 1_000).all()

@@ -75,6 +75,13 @@ def test_what_cannot_be_compared_is_one_line(encoder: Path, tmp_path: Path) -> N
     assert code == 2
     assert "strange.jsonl has no column of answers; choose one with --text-column: zzz, prompt_id" in stderr
     assert run(tmp_path / "none.jsonl", strange, "--out", tmp_path / "out")[0] == 2
+    one, other = answers(tmp_path / "x" / "same.jsonl", 1), answers(tmp_path / "y" / "same.jsonl", 2)
+    code, _, stderr = run(one, other, "--encoder", encoder, "--out", tmp_path / "out")
+    assert code == 2
+    assert "would both be the dataset same" in stderr
+    assert run(one, tmp_path / "none.jsonl", "--encoder", encoder, "--out", tmp_path / "out")[0] == 2
+    assert run(one, other, "--verify", "--encoder", encoder, "--out", tmp_path / "out")[0] == 2
+    assert not (tmp_path / "out" / "store").exists()  # refused before anything was encoded
     code, _, stderr = run("answers:model=A", "rest")
     assert code == 2
     assert "--store" in stderr

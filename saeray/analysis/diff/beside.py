@@ -64,6 +64,6 @@ def _texts(side: Side, keys: NDArray[np.int64], wanted: Sequence[int]) -> dict[i
 def _without(answers: Sequence[tuple[str, str, set[int]]], latent: int) -> Example | None:
     for doc_id, text, latents in answers:
         if latent not in latents:
-            start = text if len(text) <= WIDTH else text[:WIDTH].rsplit(maxsplit=1)[0]
+            start = text if len(text) <= WIDTH else (text[:WIDTH].rsplit(maxsplit=1) or [""])[0]
             return Example(doc_id, 0.0, Excerpt(start, "", "", cut_right=len(start) < len(text)))
     return None

@@ -118,10 +118,9 @@ def diff_each(store: Store, target: str, column: str, options: Options, meanings
     measured = [measure(*one) for one in zip(designs, own, [tested] * len(designs), figures, strict=True)]
     corrected = correct(measured, options)
     making = Making(options, support, inner, labels, made_with, {**made.facts, "by": column, "value": None})
-    reading, shown = sampled(
-        corpus.base if corpus.proposing is None else corpus.base.where(corpus.proposing), DOCUMENTS
-    )
-    code = (corpus.code if corpus.proposing is None else corpus.code[corpus.proposing])[shown]
+    proposing = np.ones(corpus.code.size, np.bool_) if corpus.proposing is None else corpus.proposing
+    reading, shown = sampled(corpus.base.where(proposing), DOCUMENTS, corpus.code[proposing])
+    code = corpus.code[proposing][shown]
     chosen = [
         choose(_reading(reading, code, i, design), one, columns, making)
         for i, (design, one, columns) in enumerate(zip(designs, measured, corrected, strict=True))

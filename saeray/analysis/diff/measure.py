@@ -16,7 +16,7 @@ from saeray.analysis.diff.confounders import standardised
 from saeray.analysis.diff.counts import Counts, Halves
 from saeray.analysis.diff.design import Design
 from saeray.analysis.diff.given import Partner
-from saeray.analysis.diff.presence import pieces, presence
+from saeray.analysis.diff.presence import pieces, presence, wide
 from saeray.analysis.diff.tests import Rows, Tested, paired, unpaired
 from saeray.stats.length import standardise
 from saeray.stats.significance import supported
@@ -79,8 +79,14 @@ def figures(design: Design, halves: Halves, tested: Int64, inner: Int64, read: R
     if design.keys is None or not tested.size:
         return unpaired(halves, tested)
     documents = sum(side.n_documents for side in design.sides)
-    cuts = pieces(tested, documents)
-    return Tested.joined([paired(design, read(tested[cut]), len(inner) + 1) for cut in cuts])
+    counted = halves[:1] if design.proposing is None else halves
+    postings = np.sum([side.total.documents[tested] for half in counted for side in half], axis=0)
+    parts: list[Tested] = []
+    for some in wide(postings):
+        rows = [one.by_column() for one in read(tested[some])]
+        for cut in pieces(tested[some], documents):
+            parts.append(paired(design, [one.columns(cut) for one in rows], len(inner) + 1))
+    return Tested.joined(parts)
 
 
 def measure(design: Design, halves: Halves, tested: Int64, found: Tested) -> Measured:
@@ -125,7 +131,7 @@ class _Half:
     """The counts of one half at the tested latents."""
 
     def __init__(self, sides: Sequence[Counts], tested: Int64) -> None:
-        self._sides, self._tested = sides, tested
+        self._sides, self._tested, self._union = sides, tested, False
         self.counts = [side.total.documents[tested] for side in sides]
         self.rates = [side.total.frequency[tested] for side in sides]
         self.mean_max = [side.total.mean_max[tested] for side in sides]
@@ -133,7 +139,7 @@ class _Half:
 
     def as_keys(self, counts: Int64, n_keys: int) -> _Half:
         """The half with the counts of keys, int64[2, m], in the place of documents."""
-        self.counts = list(counts)
+        self.counts, self._union = list(counts), True
         self.rates = [one / max(n_keys, 1) for one in counts]
         return self
 
@@ -149,7 +155,7 @@ class _Half:
     def level(self) -> Float64:
         """The difference at equal length, NaN where no class of length is common."""
         rates = standardise([side.strata for side in self._sides]).rates[:, self._tested]
-        return np.asarray(rates[0] - rates[1:].max(axis=0))
+        return np.asarray(rates[0] - self._others(rates[1:]))
 
     def given(self) -> Float64:
         """The difference among documents whose other channel is alike; NaN where no channel is given."""
@@ -161,7 +167,12 @@ class _Half:
         n = np.stack([there[:, 0], every - there[:, 0]], axis=1)
         x = np.stack([there[:, 1], here - there[:, 1]], axis=1)
         rates = standardised(x, n)
-        return np.asarray(rates[0] - rates[1:].max(axis=0))
+        return np.asarray(rates[0] - self._others(rates[1:]))
+
+    def _others(self, rates: Float64) -> Float64:
+        """The highest of the others; against a union any of them, taken as independent: answers to one key are alike,
+        so it is less, and the difference no smaller."""
+        return np.asarray(1 - np.prod(1 - rates, axis=0) if self._union else rates.max(axis=0))
 
     def _given(self) -> list[Any]:
         return [side.given for side in self._sides]

@@ -19,7 +19,7 @@ from scipy import sparse
 
 from saeray.analysis.diff.names import HERE, LABEL, NO_NAMES, Name, Names, Test
 from saeray.analysis.diff.plain_tests import DOCUMENTS, Texts
-from saeray.analysis.sides import Side
+from saeray.analysis.sides import Side, spread
 from saeray.errors import SaerayError
 from saeray.labels.auto import facts_of, label
 from saeray.labels.facts import STOP
@@ -113,7 +113,7 @@ class _Sample:
 
     def __init__(self, sides: Sequence[Side], wanted: NDArray[np.int64], inner: NDArray[np.int64]) -> None:
         self.sides, self.wanted, self.n_sides = sides, wanted, len(sides)
-        self.strides = [max(1, -(-side.n_documents * len(sides) // DOCUMENTS)) for side in sides]
+        self.keep = [spread(side.n_documents, max(1, DOCUMENTS // len(sides))) for side in sides]
         texts: list[str] = []
         of_side, rows, n_tokens = [], [], []
         for s in range(len(sides)):
@@ -133,10 +133,10 @@ class _Sample:
 
     def scan(self, s: int, columns: Sequence[str]) -> Iterator[pa.Table]:
         """The sampled documents of side `s`; of their latents the wanted ones, numbered by their place in `wanted`."""
-        first, stride = 0, self.strides[s]
+        first = 0
         for table in self.sides[s].scan(columns):
             for batch in table.to_batches():
-                keep = np.arange(batch.num_rows)[(np.arange(batch.num_rows) + first) % stride == 0]
+                keep = np.flatnonzero(self.keep[s][first : first + batch.num_rows])
                 first += batch.num_rows
                 yield pa.Table.from_batches([_narrowed(batch.take(pa.array(keep)), self.wanted)])
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from saeray.analysis.sides import Side
-from saeray.errors import UsageError
+from saeray.errors import UsageError, short
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def pair(sides: Sequence[Side], column: str) -> Pairs:
     if not shared:
         raise UsageError(
             f"nothing to pair on: the sides share no value of {column} "
-            f"({', '.join(f'{side.name} has {min(own)!r}' for side, own in zip(sides, distinct, strict=True))})"
+            f"({', '.join(f'{side.name} has {short(min(own))}' for side, own in zip(sides, distinct, strict=True))})"
         )
     # In order of the text, so that neither the order of the input nor of the sides moves a number.
     names = pa.array(sorted(shared), pa.string())

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saeray.analysis.diff.names import Names
-from saeray.analysis.sides import Side
+from saeray.analysis.sides import Side, spread
 from saeray.labels.predict import predict_units
 from saeray.labels.surface import index, measure
 from saeray.labels.units import Units, units
@@ -56,8 +56,7 @@ def with_shares(names: Names, sides: Sequence[Side], documents: int) -> Names:
         return names
     shares: list[list[float]] = []
     for side in sides:
-        stride = max(1, -(-side.n_documents * len(sides) // documents))
-        every = side.where(np.arange(side.n_documents) % stride == 0)
+        every = side.where(spread(side.n_documents, max(1, documents // len(sides))))
         found = (text for table in every.scan(["text"]) for text in table.column("text").to_pylist())
         texts = Texts([units(text or "") for text in found])
         shares.append([float(texts.passes(names.of[latent].test).mean()) for latent in borne_out])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,17 @@ def pieces(latents: Int64, documents: int) -> Iterator[slice]:
     """Runs of `latents` whose presence in that many documents is at most `CELLS`; each takes a pass over the rows."""
     step = max(1, CELLS // max(documents, 1))
     return (slice(at, min(at + step, latents.size)) for at in range(0, latents.size, step))
+
+
+#: Postings held at a time: 13 bytes each while they are sorted.
+POSTINGS = 1 << 26
+
+
+def wide(postings: Int64) -> Iterator[slice]:
+    """Runs of latents with some `POSTINGS` postings each: one pass over the rows serves many `pieces`."""
+    runs = np.cumsum(postings) // POSTINGS
+    ends = [0, *(np.flatnonzero(np.diff(runs)) + 1).tolist(), postings.size]
+    return (slice(a, b) for a, b in pairwise(ends))
 
 
 def presence(side: Side, latents: Int64, partner: Partner | None = None) -> csr_array:

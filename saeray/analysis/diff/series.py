@@ -171,7 +171,7 @@ def _conclude(
     rising, falling = strongest(up & apart), strongest(down & apart)
     aside = [strongest(direction & ~apart) for direction in (up, down)]
     proposing = np.ones(corpus.code.size, np.bool_) if corpus.proposing is None else corpus.proposing
-    reading, shown = sampled(corpus.base.where(proposing), DOCUMENTS)
+    reading, shown = sampled(corpus.base.where(proposing), DOCUMENTS, corpus.code[proposing])
     code, last = corpus.code[proposing][shown], len(values.values) - 1
     ends = reading.where(code == last), reading.where(code == 0)
     strength = dict(zip(tested.tolist(), proposed.tolist(), strict=True))

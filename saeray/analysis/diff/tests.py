@@ -63,6 +63,15 @@ class Rows:
         """Those of a mask of the documents."""
         return Rows(self.here[keep], self.length[keep], None if self.given is None else self.given[keep])
 
+    def by_column(self) -> Rows:
+        """Stored by column, for `columns`."""
+        return Rows(self.here.tocsc(), self.length, None if self.given is None else self.given.tocsc())
+
+    def columns(self, cut: slice) -> Rows:
+        """Some of the latents."""
+        given = None if self.given is None else csr_array(self.given[:, cut])
+        return Rows(csr_array(self.here[:, cut]), self.length, given)
+
     @staticmethod
     def pooled(sides: Sequence[Rows]) -> Rows:
         """Several sides, one after the other."""

@@ -15,7 +15,7 @@ from saeray.analysis.diff.presence import presence
 from saeray.analysis.diff.setup import SetUp
 from saeray.analysis.diff.tests import Rows
 from saeray.analysis.sides import Side, open_side
-from saeray.errors import UsageError
+from saeray.errors import UsageError, short
 from saeray.store import Store
 from saeray.store.selectors import Condition, parse
 
@@ -53,12 +53,12 @@ def open_values(
     sizes = {one["values"]: one["counts"] for one in found.value_counts().to_pylist()}
     there = sorted((value for value in sizes if value is not None), key=_natural)
     if len(there) < 2:
-        holds = f"only {there[0]!r}" if there else "no value"
+        holds = f"only {short(there[0])}" if there else "no value"
         raise UsageError(f"{column} holds {holds} in {target}; name another side to compare with")
     if order is not None:
         for value in order:
             if value not in sizes:
-                raise UsageError(f"{target} has no {column} {value!r}; it has {', '.join(there[:10])}")
+                raise UsageError(f"{target} has no {column} {short(value)}; it has {', '.join(map(short, there[:10]))}")
         if len(set(order)) < max(len(order), 2):
             raise UsageError("--order names two values or more, each once")
         there = list(order)
@@ -126,9 +126,12 @@ class Corpus:
         return Rows(presence(self.base, latents), length, given)
 
 
-def sampled(side: Side, most: int) -> tuple[Side, NDArray[np.bool_]]:
-    """Every k-th document of a side, at most `most`, held in memory, and which they are."""
-    keep = np.arange(side.n_documents) % max(1, -(-side.n_documents // most)) == 0
+def sampled(side: Side, most: int, code: Int64) -> tuple[Side, NDArray[np.bool_]]:
+    """Some `most` documents of a side held in memory, of each value every k-th, and which they are."""
+    place = np.empty(code.size, np.int64)
+    for value in np.unique(code):
+        place[code == value] = np.arange((code == value).sum())
+    keep = place % max(1, -(-code.size // most)) == 0
     part = side.where(keep)
     tables = list(part.scan([name for name in SAMPLED if name in side.stored]))
 

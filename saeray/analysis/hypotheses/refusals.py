@@ -50,7 +50,7 @@ def _names(sides: Sequence[str]) -> tuple[list[str], list[str]]:
     """Names that mean nothing else, and those that are words or numbers too."""
     names: set[str] = set()
     words: set[str] = set()
-    for side in sides:
+    for side in (one for whole in sides for one in re.split(r", | and ", whole)):
         dataset, _, conditions = side.removeprefix("the rest of ").partition(":")
         values = [value for one in conditions.split(",") for value in re.split(r"[=<>!^*|]+", one)[1:]]
         if conditions:

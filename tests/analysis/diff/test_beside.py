@@ -48,3 +48,11 @@ def test_an_unpaired_example_stands_beside_the_other_sides_own(side_of):
     assert {example.excerpt.peak for example in found} == {"table"}
     bare = side_of([{"doc_id": "b", "text": "a lamp"}], "b")
     assert beside(Design((both[0], bare)), evidence, {TABLE: (0, 1)}) == {TABLE: ()}
+
+
+def test_an_answer_that_begins_with_blanks_is_no_end(side_of):
+    """A long answer without a word in its first characters is shown as nothing, not as an error after all counting."""
+    own, other = side_of([{"doc_id": "a", "text": "table"}], "a"), side_of([{"doc_id": "b", "text": " " * 300}], "b")
+    design = Design((own, other), "max", (np.array([0]), np.array([0])), 1)
+    (answer,) = beside(design, collect(own, [TABLE]), {TABLE: (0, 1)})[TABLE]
+    assert (answer.doc_id, answer.excerpt.before) == ("b", "")

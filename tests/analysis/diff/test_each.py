@@ -9,6 +9,7 @@ import pytest
 from saeray.analysis.diff.each import _folders, diff_each
 from saeray.analysis.diff.options import Options
 from saeray.analysis.diff.run import diff
+from saeray.analysis.diff.values import sampled
 from saeray.analysis.write import write
 from saeray.errors import UsageError
 from saeray.labels.meanings import Meanings
@@ -130,3 +131,11 @@ def test_folders_are_safe_and_distinct():
     """A value is a stranger's string: it may not climb out of the folder, nor take another's place."""
     folders = _folders(["../../etc", "GPT-4", "gpt 4", "日本", "x" * 300])
     assert list(folders.values()) == ["etc", "gpt-4", "gpt-4-2", "value", "x" * 60]
+
+
+def test_the_sample_for_names_is_of_every_value(side_of):
+    """Rows of a prompt's models follow each other; the sample takes as many of each model."""
+    side = side_of([{"doc_id": str(i), "text": f"text {i}"} for i in range(80)], "d")
+    part, keep = sampled(side, 10, np.arange(80) % 8)
+    assert part.n_documents == keep.sum() == 16
+    assert (np.bincount(np.flatnonzero(keep) % 8) == 2).all()

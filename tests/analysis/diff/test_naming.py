@@ -93,7 +93,7 @@ def test_many_documents_are_sampled_from_every_side(side_of, monkeypatch):
     monkeypatch.setattr("saeray.analysis.diff.naming.DOCUMENTS", 100)
     big = [side_of(texts(name, n, {"table": p}), name, step=70) for name, n, p in (("a", 900, 0.7), ("b", 60, 0.2))]
     names = name_latents(big, {TABLE: 0.5}, {TABLE: ("tables", words("table"))}, INNER)
-    assert names.documents == 50 + 30
+    assert names.documents == 50 + 50
     assert names.of[TABLE].holds == pytest.approx((0.7, 0.2), abs=0.15)
 
 

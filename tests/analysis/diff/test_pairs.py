@@ -199,3 +199,16 @@ def test_what_cannot_pair_is_said(store_of, column, says):
     ], keep=("model", "prompt", "empty"))  # fmt: skip
     with pytest.raises(UsageError, match=says):
         diff(store, "d:model=A", ["d:model=B"], pair_on=column)
+
+
+def test_a_refusal_does_not_show_whole_documents(store_of):
+    """A column of texts is a likely slip; its values are cut in the line."""
+    found = [
+        {"doc_id": f"{model}{i}", "text": "the cat", "model": model, "prompt": f"{'x' * 2_000} {model} {i}"}
+        for model in "AB"
+        for i in range(130)
+    ]
+    store = store_of(found, keep=("model", "prompt"))
+    with pytest.raises(UsageError, match="the sides share no value of prompt") as error:
+        diff(store, "d:model=A", ["d:model=B"], pair_on="prompt", meanings=Meanings())
+    assert len(str(error.value)) < 300
