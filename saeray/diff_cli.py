@@ -105,7 +105,7 @@ def diff(
     cap_tokens: Annotated[int | None, typer.Option("--cap-tokens", help="Most tokens, of each LLM.", min=0)] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What is in one set of documents more than in the others."""
+    """What one set of documents has more than others; data files such as two models' answers are encoded first."""
     with reporting(as_json), ExitStack() as stack:
         from saeray.analysis.diff.each import diff_each
         from saeray.analysis.diff.options import Options

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from saeray.analysis.excerpt import Excerpt, excerpt, normalised, token_span
-from saeray.analysis.sides import Side
+from saeray.analysis.sides import Side, spread
 from saeray.stats.frequency import flat, lengths
 
 #: Documents whose peak tokens are counted. At 5,000 a share of 10% is known to within a point.
@@ -43,13 +43,13 @@ class Evidence:
 def collect(side: Side, latents: Iterable[int], examples: int = 3, tokens: int = 3) -> dict[int, Evidence]:
     """Evidence of each latent from the documents of `side`; empty when the dataset was stored without its texts.
 
-    Examples: highest maximum first, then doc_id; no text twice. Peak tokens come from every k-th document,
-    `PEAK_DOCUMENTS` in all. One pass; only the texts that are needed are decoded.
+    Examples: highest maximum first, then doc_id; no text twice. Peak tokens come from `PEAK_DOCUMENTS`
+    drawn documents. One pass; only the texts that are needed are decoded.
     """
     wanted = np.unique(np.fromiter(latents, np.int64))
     if not wanted.size or "text" not in side.stored:
         return {int(latent): Evidence() for latent in wanted}
-    stride = -(-side.n_documents // PEAK_DOCUMENTS)
+    counted = spread(side.n_documents, PEAK_DOCUMENTS)
     best: dict[int, list[tuple[str, Example]]] = {int(latent): [] for latent in wanted}
     peaks: dict[int, Counter[str]] = {int(latent): Counter() for latent in wanted}
     first_row = 0
@@ -60,7 +60,7 @@ def collect(side: Side, latents: Iterable[int], examples: int = 3, tokens: int =
                 found = best[hits.latent(h)]
                 found.append((hits.text(h), hits.example(h)))
                 best[hits.latent(h)] = _strongest(found, examples)
-            for h in np.flatnonzero((hits.row + first_row) % stride == 0).tolist():
+            for h in np.flatnonzero(counted[hits.row + first_row]).tolist():
                 peaks[hits.latent(h)][normalised(hits.token(h))] += 1
             first_row += batch.num_rows
     return {

@@ -151,15 +151,20 @@ class Tasks:
             raise UsageError(f"cannot read {place.uri} as Parquet: {first_line(error)}") from error
 
 
-def read_tasks(uri: str) -> Tasks:
-    """The tasks at `uri`, a path or any fsspec URI. UsageError names the first entry that is wrong and what is."""
+def read_json(uri: str, what: str = "file") -> Any:
+    """The JSON at `uri`. UsageError when there is none."""
     data = location(uri).read_if_there()
     if data is None:
-        raise UsageError(f"there is no tasks file {uri}")
+        raise UsageError(f"there is no {what} {uri}")
     try:
-        content = json.loads(data)
+        return json.loads(data)
     except ValueError as error:
         raise UsageError(f"{uri} is not JSON: {first_line(error)}") from error
+
+
+def read_tasks(uri: str) -> Tasks:
+    """The tasks at `uri`, a path or any fsspec URI. UsageError names the first entry that is wrong and what is."""
+    content = read_json(uri, "tasks file")
     readers: dict[str, Callable[[_Entry], Any]] = {
         "retrieval": _retrieval,
         "diff": _diff,

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from saeray.analysis.sides import Side
+from saeray.analysis.diff.presence import presence as present_in
+from saeray.analysis.sides import Side, spread
 from saeray.labels.coactivity import pairs_above
-from saeray.stats.frequency import flat, lengths
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
@@ -119,7 +119,7 @@ def groups_of_side(
     weight: Sequence[float] | NDArray[np.float64] | None = None,
     documents: int = DOCUMENTS,
 ) -> list[LatentGroup]:
-    """`group` with the presence of `latents` in every k-th document of `side`, some `documents` in all; one pass."""
+    """`group` with the presence of `latents` in `documents` documents drawn from `side`; one pass."""
     return group(
         latents,
         labels=labels,
@@ -133,27 +133,10 @@ def groups_of_side(
 
 
 def presence(side: Side, latents: Sequence[int], documents: int = DOCUMENTS) -> sparse.csr_matrix:
-    """[documents, len(latents)] float32, 1 where present: every k-th document in scan order, at most `documents`."""
-    wanted = np.asarray(latents, np.int64)
-    column = np.full(int(wanted.max(initial=0)) + 1, -1, np.int64)
-    column[wanted] = np.arange(len(wanted))
-    stride = max(1, -(-side.n_documents // documents))
-    rows: list[Int64] = []
-    columns: list[Int64] = []
-    first = 0
-    for table in side.scan(["latents"]):
-        for batch in table.to_batches():
-            row = np.repeat(np.arange(first, first + batch.num_rows), lengths(batch, "latents"))
-            latent = flat(batch, "latents").astype(np.int64)
-            use = (row % stride == 0) & (latent < len(column))
-            row, latent = row[use], column[latent[use]]
-            rows.append(row[latent >= 0] // stride)
-            columns.append(latent[latent >= 0])
-            first += batch.num_rows
-    row = np.concatenate([*rows, np.empty(0, np.int64)])
-    shape = (-(-first // stride), len(wanted))
-    data = np.ones(len(row), np.float32)
-    return sparse.csr_matrix((data, (row, np.concatenate([*columns, np.empty(0, np.int64)]))), shape=shape)
+    """[documents, len(latents)] float32, 1 where present, of `documents` documents drawn from `side`, in scan order."""
+    wanted, place = np.unique(np.asarray(latents, np.int64), return_inverse=True)
+    found = present_in(side.where(spread(side.n_documents, documents)), wanted)
+    return sparse.csr_matrix(found[:, place].astype(np.float32))
 
 
 def near_level(embeddings: Float32, quantile: float = QUANTILE) -> float:

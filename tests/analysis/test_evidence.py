@@ -1,9 +1,11 @@
 """Promise: examples are the strongest of different texts in a fixed order; peak tokens are counted, not chosen."""
 
+import numpy as np
 import pytest
 
 from saeray.analysis import evidence as module
 from saeray.analysis.evidence import Evidence, collect
+from saeray.analysis.sides import spread
 
 TABLE, SORRY = 0, 1
 
@@ -38,10 +40,18 @@ def test_peak_tokens_are_shares_of_the_documents_with_the_latent(side_of, step):
     assert collect(side, [TABLE])[TABLE].peak_tokens == (("table", 1.0),)
 
 
-def test_peak_tokens_come_from_evenly_spaced_documents(side_of, monkeypatch):
-    monkeypatch.setattr(module, "PEAK_DOCUMENTS", 5)
-    side = side_of(rows(*(["table a", "nothing"] * 10)), step=3)
-    assert collect(side, [TABLE])[TABLE].peak_tokens == (("table", 1.0),)
-    odd = side_of(rows(*(["nothing", "table a"] * 10)), step=3)
-    assert collect(odd, [TABLE])[TABLE].peak_tokens == ()
-    assert len(collect(odd, [TABLE])[TABLE].examples) == 1, "examples come from every document"
+def test_peak_tokens_come_from_drawn_documents(side_of, monkeypatch):
+    """Where two models take turns in a file, every k-th document is of one of them alone; a drawn sample has both."""
+    monkeypatch.setattr(module, "PEAK_DOCUMENTS", 10)
+    found = collect(side_of(rows(*(["table a", "sorry b"] * 20)), step=3), [TABLE, SORRY])
+    assert found[TABLE].peak_tokens == (("table", 1.0),)
+    assert found[SORRY].peak_tokens == (("sorry", 1.0),)
+
+
+def test_examples_come_from_every_document_and_peak_tokens_from_the_drawn_ones(side_of, monkeypatch):
+    monkeypatch.setattr(module, "PEAK_DOCUMENTS", 10)
+    left_out = int(np.flatnonzero(~spread(40, 10))[0])
+    texts = ["nothing"] * 40
+    texts[left_out] = "table a"
+    found = collect(side_of(rows(*texts), step=3), [TABLE])[TABLE]
+    assert (len(found.examples), found.peak_tokens) == (1, ())

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
-from saeray.analysis.sides import Side
+from saeray.analysis.sides import Side, spread
 from saeray.labels import coactivity
 from saeray.labels.coactivity import nearest, pairs_above
 from saeray.labels.groups import LatentGroup, group, groups_of_side, near_level, presence
@@ -174,12 +174,14 @@ def side_of(latents: list[list[int]], step: int = 7) -> Side:
     return Side("d", "d", "text", ids, np.ones(len(latents), np.int64), frozenset(["latents"]), {}, scan)
 
 
-def test_presence_counts_every_kth_document() -> None:
-    """Rows and columns stand in the order asked for, across batches, with a stride when there are too many."""
+def test_presence_is_of_drawn_documents() -> None:
+    """Rows and columns stand in the order asked for, across batches, of some documents when there are too many."""
     rows = [[i % 5, 5 + i % 3] for i in range(40)]
     side = side_of(rows)
     assert presence(side, [6, 2], 100).toarray().tolist() == [[float(6 in r), float(2 in r)] for r in rows]
-    assert presence(side, [6, 2], 12).toarray().tolist() == [[float(6 in r), float(2 in r)] for r in rows[::4]]
+    drawn = list(itertools.compress(rows, spread(len(rows), 12)))
+    assert len(drawn) == 12
+    assert presence(side, [6, 2], 12).toarray().tolist() == [[float(6 in r), float(2 in r)] for r in drawn]
 
 
 def test_groups_of_a_side_are_those_of_its_documents() -> None:

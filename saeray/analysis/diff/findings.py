@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from saeray.analysis.diff.names import Names
@@ -56,6 +58,13 @@ def candidates(
         for side, found in zip(sides[:2], latents, strict=True)
     )
     return Candidates(more, less, strength)
+
+
+def row_of(rows: pa.Table, latent: int) -> dict[str, Any]:
+    """The row of one tested latent."""
+    at = int(np.flatnonzero(rows.column("latent").to_numpy() == latent)[0])
+    found: dict[str, Any] = rows.slice(at, 1).to_pylist()[0]
+    return found
 
 
 def borne_out(names: Names, group: LatentGroup) -> bool:

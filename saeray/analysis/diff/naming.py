@@ -60,7 +60,7 @@ class Namer:
     """Names of `latents` in the documents of `sides`, for one comparison of them or for several.
 
     `labels`: latent -> what it is called and the test of that. `inner`: edges of the length strata. `others`: further
-    latents, of which some are the background. Reads every k-th document, `DOCUMENTS` in all, once. Without texts there
+    latents, of which some are the background. Reads `DOCUMENTS` drawn documents, once. Without texts there
     are no names.
     """
 

@@ -49,7 +49,7 @@ def surface(text: str) -> NDArray[np.float32]:
 
 
 def with_shares(names: Names, sides: Sequence[Side], documents: int) -> Names:
-    """The names with `holds` counted in `sides`, which proposed none of them: every k-th document, `documents` in all.
+    """The names with `holds` counted in `sides`, which proposed none of them: `documents` drawn ones.
     Names that are not borne out keep what the proposing documents said."""
     borne_out = [latent for latent, one in names.of.items() if one.borne_out]
     if not borne_out:

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
 from saeray.analysis.diff.design import NO_DESIGN, Design
-from saeray.analysis.diff.findings import borne_out
+from saeray.analysis.diff.findings import borne_out, row_of
 from saeray.analysis.diff.names import NO_NAMES, Names
 from saeray.analysis.evidence import Evidence, Example
 from saeray.labels.groups import LatentGroup
@@ -114,9 +113,7 @@ class DiffResult:
 
     def row(self, latent: int) -> dict[str, Any]:
         """The row of one tested latent."""
-        at = int(np.flatnonzero(self.rows.column("latent").to_numpy() == latent)[0])
-        found: dict[str, Any] = self.rows.slice(at, 1).to_pylist()[0]
-        return found
+        return row_of(self.rows, latent)
 
     def page(self) -> str:
         """The report, one HTML page."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from saeray.analysis.diff.conclude import Making, length_edges
 from saeray.analysis.diff.design import Design
-from saeray.analysis.diff.findings import Groups, borne_out, candidates
+from saeray.analysis.diff.findings import Groups, borne_out, candidates, row_of
 from saeray.analysis.diff.measure import supported_latents
 from saeray.analysis.diff.names import Names
 from saeray.analysis.diff.naming import Namer
@@ -106,9 +106,7 @@ class SeriesResult:
 
     def row(self, latent: int) -> dict[str, Any]:
         """The row of one tested latent."""
-        at = int(np.flatnonzero(self.rows.column("latent").to_numpy() == latent)[0])
-        found: dict[str, Any] = self.rows.slice(at, 1).to_pylist()[0]
-        return found
+        return row_of(self.rows, latent)
 
     def page(self) -> str:
         """The report, one HTML page."""

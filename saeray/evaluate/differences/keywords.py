@@ -6,15 +6,13 @@ can be judged by words that are kept, and dated, elsewhere.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from saeray.errors import UsageError, first_line
-from saeray.evaluate.tasks import OPERATORS, Condition, Diff, Tasks
-from saeray.store import location
+from saeray.errors import UsageError
+from saeray.evaluate.tasks import OPERATORS, Condition, Diff, Tasks, read_json
 
 
 @dataclass(frozen=True)
@@ -40,8 +38,10 @@ def read_keywords(tasks: Tasks, chosen: Sequence[Diff], file: str | None = None)
     `file`: JSON, `{"keywords": {TASK: [PATTERN, …]}, "where": {TASK: [column, operator, value]}}`; a task has
     `keywords` and `where` itself. UsageError: a task without keywords, no regular expression, no condition.
     """
-    entries = {entry["name"]: entry for entry in _json(tasks.uri)["diff"]}
-    given = _json(file) if file else {}
+    entries = {entry["name"]: entry for entry in read_json(tasks.uri)["diff"]}
+    given = read_json(file) if file else {}
+    if not isinstance(given, dict):
+        raise UsageError(f"{file} holds no JSON object")
     patterns, conditions = _part(given, "keywords", file), _part(given, "where", file)
     if unknown := next((name for name in (*patterns, *conditions) if name not in entries), None):
         raise UsageError(f"{file} is about {unknown}, and {tasks.uri} has no such diff task")
@@ -55,19 +55,6 @@ def read_keywords(tasks: Tasks, chosen: Sequence[Diff], file: str | None = None)
         if condition is not None:
             where[task.name] = _condition(condition, task.name)
     return Keywords(of, where)
-
-
-def _json(uri: str) -> dict[str, Any]:
-    data = location(uri).read_if_there()
-    if data is None:
-        raise UsageError(f"there is no file {uri}")
-    try:
-        content = json.loads(data)
-    except ValueError as error:
-        raise UsageError(f"{uri} is not JSON: {first_line(error)}") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"{uri} holds no JSON object")
-    return content
 
 
 def _part(given: Mapping[str, Any], key: str, file: str | None) -> dict[str, Any]:
