@@ -12,8 +12,12 @@ import typer
 
 from saeray.errors import UsageError
 from saeray.terminal import (
+    LLM_FORMS,
     ChannelOption,
     JsonOption,
+    LLMBatchOption,
+    LLMGpusOption,
+    LLMWorkersOption,
     OutOption,
     Told,
     errors,
@@ -90,7 +94,7 @@ def diff(
         int, typer.Option(help="Most statements; by --llm, or from names and their plain tests without one.", min=0)
     ] = 0,
     verify: Annotated[bool, typer.Option("--verify", help="Have a judge check them on the other half.")] = False,
-    llm: Annotated[str | None, typer.Option(help="gemini:MODEL, openai:MODEL@URL or local:MODEL.")] = None,
+    llm: Annotated[str | None, typer.Option(help=f"{LLM_FORMS}.")] = None,
     judge: Annotated[str | None, typer.Option(help="Another LLM that verifies.")] = None,
     method: Annotated[
         list[str] | None, typer.Option(help="latents, llm-summary or llm-cluster; several stand side by side.")
@@ -103,6 +107,9 @@ def diff(
     embedder: Annotated[str | None, typer.Option(help="The LLM service's model for llm-cluster, not MiniLM.")] = None,
     cap: Annotated[float | None, typer.Option(help="Most US dollars, of each LLM; 5 by default.", min=0)] = None,
     cap_tokens: Annotated[int | None, typer.Option("--cap-tokens", help="Most tokens, of each LLM.", min=0)] = None,
+    llm_batch: LLMBatchOption = False,
+    llm_workers: LLMWorkersOption = 1,
+    llm_gpus: LLMGpusOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """What one set of documents has more than others; data files such as two models' answers are encoded first."""
@@ -120,6 +127,10 @@ def diff(
         versus = against or (AgainstChoice.rest if by is not None else AgainstChoice.max)
         options = Options(channel, pair_on, versus.value, halves, given, min_support, keep, top, q)
         options.check()
+        shared = {"cap": cap, "cap_tokens": cap_tokens, "workers": llm_workers, "num_gpus": llm_gpus}
+        models_named = [one for one in (llm, judge) if one]
+        in_batches = [one for one in models_named if one.startswith("gemini:")] or models_named if llm_batch else []
+        configs = {one: {"model": one, "batch_jobs": one in in_batches, **shared} for one in models_named}
         asked = {
             "hypotheses": hypotheses,
             "verify": verify,
@@ -128,8 +139,8 @@ def diff(
             "documents": documents,
             "early": early,
             "embedder": embedder,
-            "llm": {"model": llm, "cap": cap, "cap_tokens": cap_tokens} if llm else None,
-            "judge": {"model": judge, "cap": cap, "cap_tokens": cap_tokens} if judge else None,
+            "llm": configs.get(llm or ""),
+            "judge": configs.get(judge or ""),
         }
         config = validate(HypothesesConfig, asked, "diff")
         config.check()
@@ -202,6 +213,19 @@ def _stated(
     return run_each(results, Store.open(store), config, models, watch, lambda line: errors.print(plain(line)))
 
 
+def _without(found: Mapping[str, Hypotheses]) -> list[str]:
+    """Why a method that was asked has no statement, in a line each."""
+    lines = []
+    for value, one in found.items():
+        for method in one.methods:
+            why = [f"{reason} ({len(latents)} latents)" for reason, latents in method.left_out.items()]
+            why += [f"{reason} ({statements} statements)" for reason, statements in method.dropped.items()]
+            if not method.hypotheses:
+                of = f" of {value}" if value else ""
+                lines.append(f"no statement{of} from {method.method}: {'; '.join(why) or 'none was proposed'}")
+    return lines
+
+
 def _say(found: Mapping[str, Hypotheses | None], as_json: bool) -> None:
     """The statements (of each value), what they cost, and what stopped them, which is an exit of 1 after all is
     written."""
@@ -217,7 +241,7 @@ def _say(found: Mapping[str, Hypotheses | None], as_json: bool) -> None:
             for value, one in there.items()
             if one.cost["stages"]
         ]
-        for line in dict.fromkeys([*(one.note for one in there.values()), *costs]):
+        for line in dict.fromkeys([*(one.note for one in there.values()), *_without(there), *costs]):
             if line:
                 errors.print(plain(line))
     for one in there.values():

@@ -35,6 +35,19 @@ StoreOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, logs on stderr.")]
 OutOption = Annotated[str, typer.Option("--out", help="Where the report goes.")]
 ChannelOption = Annotated[str | None, typer.Option(help="Which part of conversations: a role.")]
+LLM_FORMS = "gemini:MODEL, openai:MODEL@URL, local:MODEL, or cluster:MODEL (on Ray)"
+LLMBatchOption = Annotated[
+    bool,
+    typer.Option(
+        "--llm-batch", help="Gemini's batch jobs for 100 calls or more: half the price, and up to a day each."
+    ),
+]
+LLMWorkersOption = Annotated[
+    int, typer.Option("--llm-workers", help="Of cluster:MODEL, how many actors hold a copy.", min=1)
+]
+LLMGpusOption = Annotated[
+    float, typer.Option("--llm-gpus", help="Of cluster: and local:, GPUs a copy lies on; 0 is the CPU.", min=0)
+]
 
 
 #: The stdout of a command that was asked for JSON, while `reporting` is at work.

@@ -10,7 +10,19 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from saeray.terminal import JsonOption, OutOption, StoreOption, errors, print_result, progress_bar, reporting
+from saeray.terminal import (
+    LLM_FORMS,
+    JsonOption,
+    LLMBatchOption,
+    LLMGpusOption,
+    LLMWorkersOption,
+    OutOption,
+    StoreOption,
+    errors,
+    print_result,
+    progress_bar,
+    reporting,
+)
 
 if TYPE_CHECKING:
     from saeray.analysis.write import Result
@@ -134,7 +146,10 @@ def diff(
     only: OnlyOption = "",
     without: WithoutOption = "",
     encoder: EncoderOption = "smollm2-135m",
-    llm: Annotated[str | None, typer.Option(help="What scores names too: gemini:MODEL, openai:MODEL@URL.")] = None,
+    llm: Annotated[str | None, typer.Option(help=f"What scores names too: {LLM_FORMS}.")] = None,
+    llm_batch: LLMBatchOption = False,
+    llm_workers: LLMWorkersOption = 1,
+    llm_gpus: LLMGpusOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Is a known difference of two sets named by the diff? Beside plain labels, words, and latents at random."""
@@ -142,10 +157,13 @@ def diff(
         from saeray.evaluate.differences.command import run_differences
         from saeray.llm.connect import LLMConfig
 
+        asked = None
+        if llm is not None:
+            asked = LLMConfig(model=llm, batch_jobs=llm_batch, workers=llm_workers, num_gpus=llm_gpus)
         with progress_bar(as_json) as show:
             result = run_differences(
                 tasks, store, out, keywords, _numbers(sizes), tokens, _names(only), _names(without), encoder,
-                errors.print, show, llm=None if llm is None else LLMConfig(model=llm),
+                errors.print, show, llm=asked,
             )  # fmt: skip
         _finish(result, result.table(), out, as_json)
 

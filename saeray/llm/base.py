@@ -120,7 +120,8 @@ class Reply:
     """An answer, or why there is none.
 
     value: parsed and validated (the text itself where the request has no schema); None when `missing` says why.
-    usage: of all attempts, a cached reply's when it was first asked. cached: no call was made for it now.
+    usage: of all attempts, a cached reply's when it was first asked. cached: no call was made for it now. batch: it was
+    asked in a batch job, at the price of one.
     """
 
     text: str
@@ -131,6 +132,7 @@ class Reply:
     seconds: float = 0.0
     cached: bool = False
     probabilities: Mapping[str, float] | None = None
+    batch: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,158 +1,214 @@
 """Batch jobs: many requests handed over at once, at half the price, answered within a day.
 
-A job is called by the hash of the requests in it, and looked for before it is submitted, so a run that was killed at
-any moment finds its job again and pays nothing twice. What a batch could not answer, or answered unusably, is asked
-once more one by one.
+    with BatchClient(Gemini(), cache=...) as client:
+        replies = client.complete_many(requests, stage="verify")
+
+A job is called by the hash of the requests that it is made of, and looked for before it is submitted, so a run that was
+killed at any moment finds its job again and pays nothing twice. What a job could not answer, or answered unusably, is
+asked once more one by one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
-from saeray.errors import UsageError
-from saeray.llm.base import Backend, RawReply, Refused, Reply, Request, Stop, digest
+from saeray.llm.base import Backend, RawReply, Refused, Reply, Request, Stop, Transient, Usage, digest
 from saeray.llm.budget import Worst
-from saeray.llm.client import Client
+from saeray.llm.client import Client, Progress
 from saeray.llm.records import to_reply
 
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 BatchAnswer: TypeAlias = RawReply | Refused
 # Gemini takes 20 MB of requests inline; prompts grow a little when they are written as JSON.
 MOST_BYTES = 15_000_000
 MOST_REQUESTS = 5_000
+# Fewer requests than this are asked at once: half the price of 100 verdicts is two cents, and a job may take a day.
+LEAST = 100
 POLL_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class BatchState:
-    """How a job stands: `answers` when it is done, in the order of its requests, or why it `failed`."""
+    """How a job stands: `answers` by the keys of their requests when it is done, or why it `failed`."""
 
     state: str
-    answers: Sequence[BatchAnswer | None] | None = None
+    answers: Mapping[str, BatchAnswer] | None = None
     failed: str | None = None
 
 
 class BatchBackend(Backend, Protocol):
-    """A backend that takes batch jobs."""
+    """A backend that takes batch jobs. A request's key is what its answer is found by."""
 
-    def submit_batch(self, name: str, requests: Sequence[Request]) -> str:
+    def submit_batch(self, name: str, requests: Mapping[str, Request]) -> str:
         """Submits a job called `name`; returns the service's name of it."""
 
     def find_batch(self, name: str) -> str | None:
         """The service's name of a job called `name` that has not failed."""
 
-    def poll_batch(self, job: str, requests: Sequence[Request]) -> BatchState:
-        """How the job stands."""
+    def poll_batch(self, job: str, keys: Sequence[str]) -> BatchState:
+        """How the job stands. keys: of its requests, should the service not give them back."""
 
 
-def complete_batch(
-    client: Client,
-    backend: BatchBackend,
-    requests: Sequence[Request],
-    stage: str,
-    *,
-    poll_seconds: float = POLL_SECONDS,
-    on_state: Callable[[str, str], None] | None = None,
-) -> list[Reply]:
-    """Like `client.complete_many`, through batch jobs of `backend`, which is the client's.
+class BatchClient(Client):
+    """A client that asks `LEAST` requests or more in batch jobs, and fewer as any client does.
 
-    on_state: called with (job, state) at every look. Interrupt it at will: the same call later goes on with its jobs.
+    Interrupt it at will: the same call later goes on with its jobs.
     """
-    if backend is not client.backend:
-        raise UsageError("a batch goes to the client's own backend")
-    keys = [request.key(backend.name) for request in requests]
-    replies: dict[str, Reply] = {}
-    todo: dict[str, Request] = {}
-    for key, request in zip(keys, requests, strict=True):
-        if key not in replies and key not in todo:
-            there = client.cached(request, stage)
-            if there is None:
-                todo[key] = request
-            else:
-                replies[key] = there
-    jobs = [_Job(client, backend, part, stage) for part in _parts(todo)]
-    try:
-        for job in jobs:
-            job.start()
-        while waiting := [job for job in jobs if not job.done]:
-            for job in waiting:
-                state = job.look()
-                if on_state is not None:
-                    on_state(job.name, state)
-            if any(not job.done for job in jobs):
-                client.sender.sleep(poll_seconds)
-    finally:
-        for job in jobs:
-            job.release()
-        client.cache.flush()
-    for job in jobs:
-        replies |= job.replies
-    again = [key for key in todo if key not in replies]
-    replies |= zip(again, client.complete_many([todo[key] for key in again], stage), strict=True)
-    return [replies[key] for key in keys]
+
+    batches = True
+
+    def __init__(self, backend: BatchBackend, **options: Any) -> None:
+        super().__init__(backend, **options)
+        self._jobs = backend
+
+    def complete_many(
+        self, requests: Iterable[Request], stage: str, on_progress: Callable[[Progress], None] | None = None
+    ) -> list[Reply]:
+        """As of any client. Of equal requests, and of those that the cache holds, none is in a job."""
+        asked = list(requests)
+        keys = [request.key(self.backend.name) for request in asked]
+        every = dict(zip(keys, asked, strict=True))
+        if len(every) < LEAST:
+            return super().complete_many(asked, stage, on_progress)
+        found = self._in_jobs(every, stage, on_progress)
+        for key, times in Counter(keys).items():
+            for _ in range(times - 1 if key in found else 0):
+                self.ledger.saved(stage, every[key].model, Usage(), 0)
+        rest = [request for key, request in zip(keys, asked, strict=True) if key not in found]
+        others = iter(super().complete_many(rest, stage))
+        return [found[key] if key in found else next(others) for key in keys]
+
+    def _in_jobs(
+        self, every: Mapping[str, Request], stage: str, on_progress: Callable[[Progress], None] | None
+    ) -> dict[str, Reply]:
+        """Replies that jobs gave, all jobs at once. They are cut from all requests, those in the cache too, so that a
+        rerun which has some of the answers already cuts them alike."""
+        jobs = [_Job(self, self._jobs, part, stage) for part in _parts(every)]
+
+        def show(_: int) -> None:
+            if on_progress is not None:
+                there = sum(job.answered for job in jobs)
+                on_progress(Progress(there, len(every), self.ledger.totals().total))
+
+        with ThreadPoolExecutor(len(jobs), thread_name_prefix="saeray-batch") as pool:
+            replies = self.gather([pool.submit(job.run) for job in jobs], show)
+        return {key: reply for some in replies for key, reply in some.items()}
 
 
 class _Job:
-    def __init__(self, client: Client, backend: BatchBackend, requests: dict[str, Request], stage: str) -> None:
-        self._client, self._backend, self._requests, self._stage = client, backend, requests, stage
-        self._factor = client.sender.table.batch
-        self._held: Worst | None = None
-        self.name = f"saeray-{digest(chr(10).join(requests))[:40]}"
-        self.job = ""
-        self.done = False
-        self.replies: dict[str, Reply] = {}
+    """One job on its way. `answered`: its requests that have an answer."""
 
-    def start(self) -> None:
-        """Sets the worst case aside, then finds the job or submits it."""
-        worst = self._sum([self._client.sender.worst(one, factor=self._factor) for one in self._requests.values()])
-        self._held = self._client.sender.budget.reserve(worst, self._counted, self._client.sender.check)
-        found = self._backend.find_batch(self.name)
-        self.job = found or self._backend.submit_batch(self.name, list(self._requests.values()))
+    def __init__(self, client: Client, backend: BatchBackend, part: dict[str, Request], stage: str) -> None:
+        self._client, self._backend, self._stage = client, backend, stage
+        self._sender, self._factor = client.sender, client.sender.table.batch
+        self._name = f"saeray-{digest(chr(10).join(part))[:40]}"
+        self._mark = digest(f"batch\n{self._name}")
+        self._todo = {key: request for key, request in part.items() if client.record(key) is None}
+        self._part, self.answered = part, len(part) - len(self._todo)
 
-    def look(self) -> str:
-        """Asks how the job stands and takes its answers in."""
-        state = self._backend.poll_batch(self.job, list(self._requests.values()))
+    def run(self) -> dict[str, Reply]:
+        """Its answers, by key. {} where an earlier run has taken them already, and where too few are left to wait for:
+        those are for the client."""
+        if not self._todo or self._client.cache.get(self._mark) is not None:
+            return {}
+        try:
+            return self._run()
+        except BaseException as error:
+            self._sender.end(error)
+            raise
+
+    def _run(self) -> dict[str, Reply]:
+        if len(self._todo) < LEAST and self._until(self._find) is None:
+            return {}
+        # The whole job is set aside before it is handed over, and what it did not cost comes back with its answers.
+        worst = self._sum([self._sender.worst(one, factor=self._factor) for one in self._todo.values()])
+        held = self._sender.budget.reserve(worst, self._counted, self._sender.check)
+        tokens, pico = 0, 0
+        try:
+            job = self._until(self._begin)
+            while (answers := self._look(job)) is None:
+                self._sender.sleep(POLL_SECONDS)
+            found, tokens, pico = self._take(answers)
+        finally:
+            self._sender.budget.settle(held, tokens, pico)
+        return found
+
+    def _find(self) -> str | None:
+        return self._backend.find_batch(self._name)
+
+    def _begin(self) -> str:
+        """Looks first every time: a submission that broke off may have arrived."""
+        job, what = self._find(), "is found again"
+        if job is None:
+            job, what = self._backend.submit_batch(self._name, self._todo), "is handed over"
+        log.warning(
+            "%s: the batch job %s of %s calls %s; stop at will, and the same command goes on with it",
+            self._stage, job, f"{len(self._todo):,}", what,
+        )  # fmt: skip
+        return job
+
+    def _look(self, job: str) -> Mapping[str, BatchAnswer] | None:
+        state = self._until(lambda: self._backend.poll_batch(job, list(self._todo)))
+        log.info("batch job %s: %s", job, state.state)
         if state.failed is not None:
-            raise Stop(f"the batch job {self.job} failed ({state.failed}): run the same again, or without batches")
-        if state.answers is not None:
-            self._take(state.answers)
-        return state.state
+            raise Stop(f"the batch job {job} failed ({state.failed}): run the same again, or without batches")
+        return state.answers
 
-    def release(self) -> None:
-        """Gives back what is still set aside."""
-        if self._held is not None:
-            held, self._held = self._held, None
-            self._client.sender.budget.settle(held, 0, 0)
-
-    def _take(self, answers: Sequence[BatchAnswer | None]) -> None:
-        self.done = True
-        tokens, pico, kept = 0, 0, []
-        for (key, request), answer in zip(self._requests.items(), answers, strict=True):
-            if not isinstance(answer, RawReply):
-                self._client.ledger.retried(self._stage, request.model, "batch")
+    def _take(self, answers: Mapping[str, BatchAnswer]) -> tuple[dict[str, Reply], int, int]:
+        """Usable replies by key, into the cache with the mark that this job was taken; the job's tokens and cost."""
+        client, stage = self._client, self._stage
+        found: dict[str, Reply] = {}
+        tokens, pico = 0, 0
+        for key, answer in answers.items():
+            request = self._part.get(key)
+            if request is None or not isinstance(answer, RawReply):
                 continue
-            cost = self._client.sender.cost(request.model, answer.usage, self._factor)
-            self._client.ledger.paid(self._stage, request.model, answer.usage, cost)
+            cost = self._sender.cost(request.model, answer.usage, self._factor)
+            client.ledger.paid(stage, request.model, answer.usage, cost, batch=True)
             tokens, pico = tokens + answer.usage.total, pico + (cost or 0)
-            reply = replace(to_reply(request, answer), usage=answer.usage)
-            if reply.missing is None or reply.missing == "blocked":
-                self.replies[key] = reply
-                kept.append((request, reply))
+            reply = replace(to_reply(request, answer), batch=True)
+            if key in self._todo and reply.missing in (None, "blocked"):
+                found[key] = reply
                 if reply.missing is not None:
-                    self._client.ledger.missed(self._stage, request.model, reply.missing)
-            else:
-                self._client.ledger.retried(self._stage, request.model, reply.missing)
-        assert self._held is not None
-        held, self._held = self._held, None
-        self._client.sender.budget.settle(held, tokens, pico)
-        self._client.keep(kept, batch=True)
+                    client.ledger.missed(stage, request.model, reply.missing)
+            elif key in self._todo:
+                client.ledger.retried(stage, request.model, reply.missing or "batch")
+        for key in self._todo.keys() - {key for key, one in answers.items() if isinstance(one, RawReply)}:
+            client.ledger.retried(stage, self._todo[key].model, "batch")
+        client.keep(found, {self._mark: {"batch job": self._name}})
+        client.cache.flush()
+        self.answered += len(found)
+        return found, tokens, pico
+
+    def _until(self, action: Callable[[], T]) -> T:
+        """What `action` gives; an outage as long as `Limits.patience` is no reason to lose a night's job."""
+        began, attempt = time.monotonic(), 0
+        while True:
+            try:
+                return action()
+            except Refused as error:
+                raise Stop(f"the service takes no batch job ({error}): run the same without batches") from None
+            except Transient as error:
+                pause = max(error.wait or 0.0, self._sender.limits.wait_after(attempt))
+                if time.monotonic() - began + pause > self._sender.limits.patience:
+                    raise Stop(
+                        f"the service does not answer about a batch job ({error}); what was handed over is worked on "
+                        "there: run the same again later"
+                    ) from None
+                attempt += 1
+                self._sender.sleep(pause)
 
     def _counted(self) -> Worst | None:
-        requests = list(self._requests.values())
-        with ThreadPoolExecutor(min(16, len(requests))) as pool:
-            counts = list(pool.map(lambda one: self._client.sender.counted(one, self._factor), requests))
+        with ThreadPoolExecutor(min(16, len(self._todo))) as pool:
+            counts = list(pool.map(lambda one: self._sender.counted(one, self._factor), self._todo.values()))
         exact = [one for one in counts if one is not None]
         return self._sum(exact) if len(exact) == len(counts) else None
 
@@ -162,7 +218,7 @@ class _Job:
         return Worst(sum(one.tokens for one in parts), sum(known) if len(known) == len(parts) else None)
 
 
-def _parts(requests: dict[str, Request]) -> list[dict[str, Request]]:
+def _parts(requests: Mapping[str, Request]) -> list[dict[str, Request]]:
     """Cut by model, number and size; which requests are together depends on nothing but the requests."""
     parts: list[dict[str, Request]] = []
     sizes: dict[str, tuple[dict[str, Request], int]] = {}

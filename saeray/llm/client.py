@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ from saeray.llm.prices import Prices, prices
 from saeray.llm.records import record_of, reply_of, to_reply
 from saeray.llm.sender import Sender
 from saeray.llm.throttle import Limits
+
+T = TypeVar("T")
 
 # Paid replies that cannot be used are asked for once more.
 SECOND_CHANCES = 1
@@ -48,8 +50,12 @@ class Client:
     """Asks `backend`. Safe to use from many threads; use it as a context, or close it, so that replies are kept.
 
     cache: None keeps replies in memory alone. table: prices. ask_again: requests whose cached reply is missing are
-    asked once more, where otherwise a rerun is free. Once it has raised Stop it sends nothing more.
+    asked once more, where otherwise a rerun is free. Once it has raised Stop it sends nothing more. batches: whether
+    many requests at once are asked in a batch job (`saeray.llm.batch`), which is cheaper and takes hours: who can ask
+    everything in one go then does.
     """
+
+    batches = False
 
     def __init__(
         self,
@@ -100,20 +106,30 @@ class Client:
         """A reply a request, in order; equal requests are asked once. Raises Stop and what the store raises."""
         futures: list[Future[Reply]] = []
         try:
-            futures += (self._start(request, stage) for request in requests)
-            waiting = set(futures)
+            futures.extend(self._start(request, stage) for request in requests)
+        except BaseException as error:
+            self._abandon(futures, error)
+            raise
+
+        def show(done: int) -> None:
+            if on_progress is not None:
+                on_progress(Progress(done, len(futures), self.ledger.totals().total))
+
+        return self.gather(futures, show)
+
+    def gather(self, futures: Sequence[Future[T]], show: Callable[[int], None]) -> list[T]:
+        """What the futures give; `show` is told how many are done. When one fails, the others come back first."""
+        waiting = set(futures)
+        try:
             while waiting:
                 done, waiting = wait(waiting, timeout=0.2, return_when=FIRST_EXCEPTION)
-                if on_progress is not None:
-                    on_progress(Progress(len(futures) - len(waiting), len(futures), self.ledger.totals().total))
+                show(len(futures) - len(waiting))
                 for future in done:
                     future.result()
         except BaseException as error:
-            self.sender.end(error)
-            wait(futures)  # what is in flight is paid for: it comes back and is kept
+            self._abandon(futures, error)
             raise
-        finally:
-            self.cache.flush()
+        self.cache.flush()
         return [future.result() for future in futures]
 
     def embed(self, model: str, texts: Sequence[str], stage: str) -> NDArray[np.float32]:
@@ -135,24 +151,29 @@ class Client:
     def cached(self, request: Request, stage: str) -> Reply | None:
         """The reply that is there already, booked as saved; None when the request has to be asked."""
         key = request.key(self.backend.name)
-        record = self.cache.get(key)
-        if record is None or (self._ask_again and record["missing"] is not None and key not in self._booked):
+        record = self.record(key)
+        if record is None:
             return None
         reply = reply_of(record)
-        factor = self.sender.table.batch if record["batch"] else 1.0
-        self._book_saved(key, stage, request.model, reply.usage, factor)
+        self._book_saved(key, stage, request.model, reply.usage, self.sender.table.batch if reply.batch else 1.0)
         if reply.missing is not None:
             self.ledger.missed(stage, request.model, reply.missing)
         return reply
 
-    def keep(self, replies: Iterable[tuple[Request, Reply]], *, batch: bool = False) -> None:
-        """Puts paid replies into the cache, several in one file, so that a kill keeps all or none of them.
+    def record(self, key: str) -> dict[str, Any] | None:
+        """What the cache has under the key of a request; None when it has to be asked."""
+        record = self.cache.get(key)
+        again = record is not None and self._ask_again and record["missing"] is not None and key not in self._booked
+        return None if again else record
+
+    def keep(self, replies: Mapping[str, Reply], also: Mapping[str, dict[str, Any]] | None = None) -> None:
+        """Puts paid replies by the keys of their requests, and further records, into the cache, in one file, so that a
+        kill keeps all or none of them.
 
         Failures that cost nothing are not kept: a rerun asks them again.
         """
-        records = {request.key(self.backend.name): record_of(reply, batch) for request, reply in replies}
-        self._booked |= records.keys()
-        self.cache.put(records)
+        self._booked |= replies.keys()
+        self.cache.put({**{key: record_of(reply) for key, reply in replies.items()}, **(also or {})})
 
     def ask(self, request: Request, stage: str) -> Reply:
         """Asks now, past the cache, until there is a value, a reason why there is none, or the run ends."""
@@ -180,7 +201,7 @@ class Client:
                 continue
             if reply.missing is not None:
                 self.ledger.missed(stage, request.model, reply.missing)
-            self.keep([(request, reply)])
+            self.keep({request.key(self.backend.name): reply})
             return reply
 
     def _start(self, request: Request, stage: str) -> Future[Reply]:
@@ -201,6 +222,12 @@ class Client:
             return self._share(flight, request, stage)
         mine.add_done_callback(lambda _: self._landed(key))
         return mine
+
+    def _abandon(self, futures: Sequence[Future[T]], error: BaseException) -> None:
+        """Ends the run; what is in flight is paid for, so it comes back and is kept."""
+        self.sender.end(error)
+        wait(futures)
+        self.cache.flush()
 
     def _landed(self, key: str) -> None:
         with self._lock:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import httpx2
@@ -81,14 +81,14 @@ class Gemini:
         the frame's own tokens are set on top."""
         return self._count(request.model, [_content(part) for part in _parts(request)]) + FRAME_TOKENS
 
-    def submit_batch(self, name: str, requests: Sequence[Request]) -> str:
+    def submit_batch(self, name: str, requests: Mapping[str, Request]) -> str:
         """Submits a batch job called `name` and returns the service's name of it."""
         inline = [
-            types.InlinedRequest(contents=_content(one.prompt), config=_config(one), metadata={"key": str(number)})
-            for number, one in enumerate(requests)
+            types.InlinedRequest(contents=_content(one.prompt), config=_config(one), metadata={"key": key})
+            for key, one in requests.items()
         ]
         config = types.CreateBatchJobConfig(display_name=name)
-        model = requests[0].model
+        model = next(iter(requests.values())).model
         job = self._call(model, lambda: self._client.batches.create(model=model, src=inline, config=config))
         return str(job.name)
 
@@ -106,8 +106,8 @@ class Gemini:
 
         return self._call("batches", look)
 
-    def poll_batch(self, job: str, requests: Sequence[Request]) -> BatchState:
-        """How the job stands; its answers in the order of `requests` when it is done."""
+    def poll_batch(self, job: str, keys: Sequence[str]) -> BatchState:
+        """How the job stands, with its answers when it is done."""
         found = self._call(job, lambda: self._client.batches.get(name=job))
         state = _state(found)
         if state in _DEAD:
@@ -115,11 +115,12 @@ class Gemini:
             return BatchState(state, failed=reason or state)
         if state not in _DONE:
             return BatchState(state)
-        answers: list[BatchAnswer | None] = [None] * len(requests)
-        for place, one in enumerate((found.dest and found.dest.inlined_responses) or ()):
-            number = int((one.metadata or {}).get("key", place))
-            answers[number] = self._answer(one)
-        return BatchState(state, answers=answers)
+        replies = (found.dest and found.dest.inlined_responses) or []
+        named = [(one.metadata or {}).get("key") for one in replies]
+        if len(replies) == len(keys) and None in named:  # in the order of the requests, should they come without keys
+            named = list(keys)
+        answers = {key: self._answer(one) for key, one in zip(named, replies, strict=True) if key is not None}
+        return BatchState(state, answers)
 
     def close(self) -> None:
         """Closes the connections."""

@@ -18,9 +18,11 @@ from saeray.llm.prices import dollars
 
 @dataclass
 class Stage:
-    """One stage's counts for one model. pico: picodollars; None once a call of unknown price was paid for."""
+    """One stage's counts for one model. batched: of the calls those in batch jobs. pico: picodollars; None once a call
+    of unknown price was paid for."""
 
     calls: int = 0
+    batched: int = 0
     cached: int = 0
     paid: Usage = field(default_factory=Usage)
     pico: int | None = 0
@@ -40,11 +42,12 @@ class Ledger:
         self._stages: dict[tuple[str, str], Stage] = {}
         self._lock = threading.Lock()
 
-    def paid(self, stage: str, model: str, usage: Usage, pico: int | None) -> None:
+    def paid(self, stage: str, model: str, usage: Usage, pico: int | None, *, batch: bool = False) -> None:
         """An answered call."""
         with self._lock:
             one = self._of(stage, model)
             one.calls += 1
+            one.batched += batch
             one.paid += usage
             one.pico = _plus(one.pico, pico)
 
@@ -111,6 +114,7 @@ def _row(stage: str, model: str, one: Stage) -> dict[str, Any]:
         "stage": stage,
         "model": model,
         "calls": one.calls,
+        "batched": one.batched,
         "tokens_in": one.paid.tokens_in,
         "tokens_out": one.paid.tokens_out,
         "tokens_thinking": one.paid.tokens_thinking,

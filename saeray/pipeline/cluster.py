@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 # Actor pools hold their CPUs for a whole run, so a machine of two cores could not run a reader beside an encoder. These
 # are logical CPUs for scheduling; torch's threads are set by the actors themselves.
 LEAST_LOGICAL_CPUS = 4
+_own = False  # whether the connection that is there is to a cluster which `connected` started
 
 
 @contextmanager
@@ -29,8 +30,9 @@ def connected() -> Iterator[bool]:
     A cluster of one's own is started with `address="local"`: plain `ray.init()` would attach to whatever was last
     started on the machine. A connection that is there already is used and left open.
     """
+    global _own
     if ray.is_initialized():
-        yield False
+        yield _own
         return
     address = os.environ.get("RAY_ADDRESS")
     quiet = logging.ERROR
@@ -53,9 +55,11 @@ def connected() -> Iterator[bool]:
                 f"Ray did not start on this machine ({first_line(error)[:120]}): it may be overloaded or short of "
                 "memory; try again"
             ) from error
+    _own = not address
     try:
-        yield not address
+        yield _own
     finally:
+        _own = False
         ray.shutdown()
 
 

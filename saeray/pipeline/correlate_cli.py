@@ -8,7 +8,19 @@ import typer
 
 from saeray.analysis.correlate.options import CorrelateConfig
 from saeray.errors import UsageError
-from saeray.terminal import ChannelOption, JsonOption, OutOption, StoreOption, errors, finish, reporting
+from saeray.terminal import (
+    LLM_FORMS,
+    ChannelOption,
+    JsonOption,
+    LLMBatchOption,
+    LLMGpusOption,
+    LLMWorkersOption,
+    OutOption,
+    StoreOption,
+    errors,
+    finish,
+    reporting,
+)
 
 _DEFAULT: dict[str, Any] = {name: field.default for name, field in CorrelateConfig.model_fields.items()}
 
@@ -46,7 +58,7 @@ def correlate(
     num_gpus: Annotated[float, typer.Option(help="GPUs a tile gets; 0 is the CPU.", min=0)] = 0,
     llm: Annotated[
         str | None,
-        typer.Option(help="Sorts labels and verifies findings: gemini:MODEL, openai:MODEL@URL or local:MODEL."),
+        typer.Option(help=f"Sorts labels and verifies findings: {LLM_FORMS}."),
     ] = None,
     verify: Annotated[int, typer.Option(help="Findings that --llm verifies, the strongest.", min=0)] = 10,
     judged: Annotated[int, typer.Option(help="Documents that --llm judges for each.", min=10)] = 100,
@@ -55,6 +67,9 @@ def correlate(
     ] = None,
     cap: Annotated[float | None, typer.Option(help="Most US dollars; 5 where the price is known.", min=0)] = None,
     cap_tokens: Annotated[int | None, typer.Option("--cap-tokens", help="Most tokens.", min=0)] = None,
+    llm_batch: LLMBatchOption = False,
+    llm_workers: LLMWorkersOption = 1,
+    llm_gpus: LLMGpusOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Concepts that travel together more than they should. Run again, only new documents are counted."""
@@ -67,7 +82,17 @@ def correlate(
             raise UsageError("give --channel or --between, not both")
         if baseline not in (None, "llm") or (baseline and not llm):
             raise UsageError("the one --baseline is llm, and it needs --llm to say which model")
-        asked = {"findings": verify, "documents": judged, "baseline": bool(baseline)}
+        asked = {
+            "model": llm,
+            "cap": cap,
+            "cap_tokens": cap_tokens,
+            "batch_jobs": llm_batch,
+            "workers": llm_workers,
+            "num_gpus": llm_gpus,
+            "findings": verify,
+            "documents": judged,
+            "baseline": bool(baseline),
+        }
         config = validate(
             CorrelateConfig,
             {
@@ -87,7 +112,7 @@ def correlate(
                 "keep_unlabelled": keep_unlabelled,
                 "top": top,
                 "num_gpus": num_gpus,
-                "llm": {"model": llm, "cap": cap, "cap_tokens": cap_tokens, **asked} if llm else None,
+                "llm": asked if llm else None,
             },
             "correlate",
         )

@@ -11,6 +11,7 @@ from saeray.report.text import name, visible
 #: Columns of the table: key of the ledger's row -> heading.
 COLUMNS = {
     "calls": "calls",
+    "batched": "in batch jobs",
     "tokens_in": "tokens in",
     "tokens_out": "tokens out",
     "tokens_thinking": "thinking",

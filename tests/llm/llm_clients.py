@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,16 @@ from saeray.store import location
 MODEL = "gemini-2.5-flash"
 
 
-def client_of(server: GeminiStandIn, store: Path | None = None, timeout: float = 5.0, **options: Any) -> Client:
+def client_of(
+    server: GeminiStandIn,
+    store: Path | None = None,
+    timeout: float = 5.0,
+    kind: Callable[..., Client] = Client,
+    **options: Any,
+) -> Client:
     """A Gemini client of the stand-in; its cache is in `store`. Limits may be given one by one."""
     named = {name: options.pop(name) for name in tuple(options) if name in Limits.__dataclass_fields__}
     limits = Limits(**{"concurrency": 8, "backoff": 0.01, "backoff_most": 0.05, **named})
     cache = Cache(None if store is None else location(str(store)) / "llm" / "cache")
     backend = Gemini(key=server.key, base_url=server.url, timeout=timeout)
-    return Client(backend, cache=cache, limits=limits, **options)
+    return kind(backend, cache=cache, limits=limits, **options)

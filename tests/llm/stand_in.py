@@ -145,6 +145,9 @@ class GeminiStandIn(StandIn):
         self.thinks = 0  # tokens of thought a reply, where the request allows them
         self.batches: dict[str, dict[str, Any]] = {}
         self.batch_polls = 2  # looks before a job is done
+        self.pending: set[str] = set()  # jobs that are never done
+        self.failed: set[str] = set()
+        self.batch_troubles: list[str] = []  # "503" or "drop" (after the work is done), a call each
 
     def handle(self, method: str, path: str, headers: Any, body: Any) -> tuple[int, Any, dict[str, str]] | None:
         match = re.fullmatch(r"/v1(?:beta)?/(models|batches)(?:/([\w.-]+))?(?::(\w+))?(?:\?.*)?", path)
@@ -225,16 +228,22 @@ class GeminiStandIn(StandIn):
         self.spend(**{"in": sum(tokens(text) for text in texts)})
         return 200, {"embeddings": [{"values": vector(text)} for text in texts]}, {}
 
-    def _submit(self, model: str, body: Any) -> tuple[int, Any, dict[str, str]]:
+    def _submit(self, model: str, body: Any) -> tuple[int, Any, dict[str, str]] | None:
         self.arrived("batchGenerateContent", body)
+        trouble = self.batch_troubles.pop(0) if self.batch_troubles else None
+        if trouble == "503":
+            return _error(503, "UNAVAILABLE", "overloaded")
         name = f"batches/job{len(self.batches)}"
         batch = body["batch"]
         requests = batch["inputConfig"]["requests"]["requests"]
         self.batches[name] = {"name": batch["displayName"], "requests": requests, "looks": 0, "answers": None}
-        return 200, self._operation(name), {}
+        return None if trouble == "drop" else (200, self._operation(name), {})
 
     def _batches(self, name: str | None) -> tuple[int, Any, dict[str, str]]:
         self.arrived("batches.list" if name is None else "batches.get", None)
+        if name is not None and self.batch_troubles:
+            self.batch_troubles.pop(0)
+            return _error(503, "UNAVAILABLE", "overloaded")
         if name is None:
             return 200, {"operations": [self._operation(one) for one in self.batches]}, {}
         self.batches[f"batches/{name}"]["looks"] += 1
@@ -242,8 +251,10 @@ class GeminiStandIn(StandIn):
 
     def _operation(self, name: str) -> dict[str, Any]:
         job = self.batches[name]
-        done = job["looks"] >= self.batch_polls
+        done = job["looks"] >= self.batch_polls and name not in self.pending
         state = "BATCH_STATE_SUCCEEDED" if done else "BATCH_STATE_PENDING"
+        if name in self.failed:
+            state, done = "BATCH_STATE_FAILED", False
         metadata: dict[str, Any] = {"displayName": job["name"], "state": state, "model": "models/x"}
         if done:
             job["answers"] = job["answers"] or [self._batched(one) for one in job["requests"]]

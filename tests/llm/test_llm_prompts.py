@@ -10,7 +10,19 @@ from hypothesis import strategies as st
 from llm_clients import MODEL, client_of
 from stand_in import GeminiStandIn, documents
 
-from saeray.llm.prompts import Difference, Example, fence, hypotheses, judge, kinds_of, label, syntactic
+from saeray.llm.prompts import (
+    Difference,
+    Example,
+    fence,
+    hypotheses,
+    judge,
+    kinds_of,
+    label,
+    properties,
+    similarity,
+    surprising,
+    syntactic,
+)
 from saeray.llm.schema import mismatch
 
 _LINE = re.compile(r"</?document [0-9a-f]{16}>")
@@ -130,3 +142,28 @@ def test_syntactic_labels_are_answered_each_once() -> None:
     assert mismatch({"labels": answer}, request.schema or {}) is None
     assert kinds_of({"labels": answer}, labels) == {4: "form"}
     assert kinds_of({"labels": [{"number": 5, "kind": "form"}]}, labels) == {}
+
+
+def test_prompts_are_the_bytes_that_cached_replies_answer() -> None:
+    """A reply is found by the digest of its request: one changed word in a prompt and all of them are paid for again.
+
+    Where a prompt is meant to change, put its new digest here and say in the changelog that it is asked anew.
+    """
+    shown = [Example("some text here", (5, 9)), Example("weak text", (0, 4), True), Example("silent")]
+    found = [Difference(1, "label one", 0.5, 0.25, "passage"), Difference(2, "label two")]
+    requests = {
+        "0b6f5aef26211fa6": judge("m", "s", "d"),
+        "367480df7e3dbed0": judge("m", "s", "d", reason=False, document_first=True, thinking_budget=0, sample=1),
+        "08d32cb1abd622aa": label("m", shown),
+        "c619f13caa755769": label("m", shown, "current", temperature=0.7, sample=2),
+        "8d03a8463aa9df61": hypotheses("m", found),
+        "56145eee3559077c": hypotheses("m", found, most=3, question="why?", source="readers"),
+        "5da943077dfa01da": hypotheses("m", found, source="statements"),
+        "e0c9f7e548d4e4cd": properties("m", ["a"], ["b"], both=True),
+        "202110abf87607fd": properties("m", ["a"], ["b"], both=False, most=3),
+        "1dd705d378f281aa": syntactic("m", {1: "one", 4: "four"}),
+        "9fddb047786dbcd4": similarity("m", "known", ["a", "b  c"], sample=2, temperature=0.7),
+        "7cfbdeffce8ca7e7": surprising("m", ["text one", "two"], ["text"], 10, thinking_budget=0),
+        "388d3b308d99b5b8": surprising("m", ["text one", "two"], ["user", "assistant"], 10, thinking_budget=0),
+    }
+    assert [request.key("backend")[:16] for request in requests.values()] == list(requests)

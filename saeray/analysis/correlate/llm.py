@@ -28,8 +28,8 @@ from saeray.errors import UsageError
 from saeray.labels.detection import mixed
 from saeray.labels.llm.relabel import tidy
 from saeray.labels.meanings import Meanings
-from saeray.llm import Client, Request, connect
-from saeray.llm.prompts import UNTRUSTED, fence, kinds_of
+from saeray.llm import Client, connect
+from saeray.llm.prompts import kinds_of, surprising
 from saeray.llm.prompts import syntactic as ask_kinds
 from saeray.store import Store
 from saeray.store.chosen import Chosen
@@ -43,30 +43,6 @@ BATCH, MOST_LABELS = 50, 2_000
 NAMED, SHOWN = 10, 1_000
 #: The filter by the LLM in a report's list of filters.
 FILTER = "neither label is of form, says the LLM"
-
-_SURPRISING = (
-    "You look for surprising correlations in a batch of texts: two properties of a text, far apart in meaning, that "
-    "stand together in the same texts more often than chance would have it. Properties may be about content, form, "
-    "style or behaviour. Leave out pairs that everyone expects, and pairs that say one thing twice. Write each "
-    "property as a short phrase that can be understood without the texts, and put the most surprising pairs first."
-)
-_PAIRS_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "pairs": {
-            "type": "array",
-            "maxItems": NAMED,
-            "items": {
-                "type": "object",
-                "properties": {name: {"type": "string"} for name in ("first", "second", "reason")},
-                "required": ["first", "second", "reason"],
-                "additionalProperties": False,
-            },
-        }
-    },
-    "required": ["pairs"],
-    "additionalProperties": False,
-}
 
 
 def with_llm(config: CorrelateConfig, run: Callable[[], CorrelateResult]) -> CorrelateResult:
@@ -164,7 +140,8 @@ def pairs_by_llm(
     for at in range(0, len(drawn), options.batch):
         own = drawn[at : at + options.batch]
         sides = [[one[:SHOWN] for one in texts(side, own)] for side in range(len(channels))]
-        requests.append(_surprising(model, [_joined(channels, one) for one in zip(*sides, strict=True)], channels))
+        shown = [_joined(channels, one) for one in zip(*sides, strict=True)]
+        requests.append(surprising(model, shown, channels, NAMED, thinking_budget=0))
     times: dict[tuple[str, str], int] = {}
     said: dict[tuple[str, str], tuple[str, str, str]] = {}
     for reply in client.complete_many(requests, "baseline"):
@@ -234,15 +211,6 @@ def _without_form(
 def _is_form(label: str | None, by_rule: bool, kinds: Mapping[str, str]) -> bool:
     kind = kinds.get(label or "")
     return by_rule if kind is None else kind == "form"
-
-
-def _surprising(model: str, texts: Sequence[str], channels: Sequence[str]) -> Request:
-    asked_for = f"Name at most {NAMED} surprising pairs."
-    if len(channels) > 1:
-        asked_for += f" The first property of a pair is of the {channels[0]}'s part, the second of the {channels[1]}'s."
-    prompt = "\n\n".join([*map(fence, texts), asked_for])
-    system = f"{_SURPRISING}\n\n{UNTRUSTED}"
-    return Request(model, prompt, system, _PAIRS_SCHEMA, max_output_tokens=2048, thinking_budget=0)
 
 
 def _joined(channels: Sequence[str], texts: Sequence[str]) -> str:

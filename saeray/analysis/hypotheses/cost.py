@@ -57,6 +57,7 @@ class Tally(Client):
     def __init__(self, client: Client) -> None:
         self._client, self._counted = client, set[str]()
         self.backend, self.cache, self.sender = client.backend, client.cache, client.sender
+        self.batches = client.batches
         self.tokens = 0
         self.pico: int | None = 0
 
@@ -70,7 +71,8 @@ class Tally(Client):
             key = request.key(self.backend.name)
             if key not in self._counted:
                 self._counted.add(key)
-                self._add(reply.usage.total, self.sender.cost(request.model, reply.usage))
+                factor = self.sender.table.batch if reply.batch else 1.0
+                self._add(reply.usage.total, self.sender.cost(request.model, reply.usage, factor))
         return replies
 
     def embed(self, model: str, texts: Sequence[str], stage: str) -> NDArray[np.float32]:
@@ -88,9 +90,10 @@ class Tally(Client):
 
 
 def llm_cost(rows: Sequence[Row]) -> dict[str, Any]:
-    """The stages and their sums. `tokens` and `dollars` are paid now; `all_tokens` and `all_dollars` are with what
-    cached replies cost when they were first asked; money is None where a price is unknown."""
-    whole: dict[str, Any] = {name: sum(row[name] for row in rows) for name in ("calls", "cached")}
+    """The stages and their sums. `batched`: of the calls those in batch jobs. `tokens` and `dollars` are paid now;
+    `all_tokens` and `all_dollars` are with what cached replies cost when they were first asked; money is None where a
+    price is unknown."""
+    whole: dict[str, Any] = {name: sum(row[name] for row in rows) for name in ("calls", "batched", "cached")}
     for name in ("tokens_in", "tokens_out", "tokens_thinking", "saved_tokens", "uncertain_calls", "uncertain_tokens"):
         whole[name] = sum(row[name] for row in rows)
     whole["tokens"] = whole["tokens_in"] + whole["tokens_out"] + whole["tokens_thinking"]
@@ -146,7 +149,8 @@ def told(cost: Mapping[str, Any]) -> str:
     price = "price unknown" if money is None else f"{money:.2f} dollars"
     calls = f"{cost['calls'] + cost['cached']:,} calls and {cost['all_tokens']:,} tokens"
     saved = f", {cost['cached']:,} of the calls from the cache" if cost["cached"] else ""
-    return f"{calls}, {price}{saved}"
+    jobs = f", {cost['batched']:,} of the calls in batch jobs" if cost["batched"] else ""
+    return f"{calls}, {price}{saved}{jobs}"
 
 
 def merged(rows: Iterable[Row]) -> list[Row]:

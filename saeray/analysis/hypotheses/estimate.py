@@ -1,7 +1,8 @@
 """What hypotheses will cost at most, said before anything is sent: calls, tokens, money, and the cap.
 
 An estimate for a person who decides, not the bound that protects them: that is the cap, which counts bytes. Documents
-are counted in the reader's tokens, prompts and answers by what they take in English.
+are counted in the reader's tokens, prompts and answers by what they take in English. Stages that a batch job takes are
+at its price.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from saeray.analysis.hypotheses.baselines import NOTES, SUMMED
 from saeray.analysis.hypotheses.merge import BATCH
 from saeray.analysis.hypotheses.options import HypothesesConfig
 from saeray.analysis.hypotheses.steps import Steps
-from saeray.llm import Client, Usage
+from saeray.llm import Client, Usage, batch
 from saeray.llm.prices import dollars
 
 #: Tokens of a prompt around its documents, of a verdict (with and without its reason), of a label, of a statement with
@@ -65,13 +66,14 @@ def stages_of(
 
 def _from_latents(config: HypothesesConfig, leaders: Sequence[int]) -> list[Stage]:
     options, n = config.relabelling(), sum(leaders)
-    calls = n * options.calls()
     labels = n * options.candidates
-    shown = labels * 2 * options.examples * options.window + (calls - labels) * options.window
+    scores = n * options.calls() - labels
+    proposing = labels * 2 * options.examples * options.window
     batches = [-(-one // BATCH) for one in leaders if one]
     asked = sum(batches) + sum(one > 1 for one in batches)
     return [
-        Stage("label", calls, shown + calls * FRAME, labels * LABEL + (calls - labels) * VERDICT),
+        Stage("label", labels, proposing + labels * FRAME, labels * LABEL),
+        Stage("label score", scores, scores * (options.window + FRAME), scores * VERDICT),
         Stage("propose", asked, n * DIFFERENCE + asked * FRAME, asked * config.hypotheses * STATEMENT),
     ]
 
@@ -85,11 +87,22 @@ def told(stages: Sequence[Stage], client: Client, model: str, judge: Client, jud
     judged = _money([one for one in stages if one.judge], judge, judge_model)
     money = "at an unknown price" if own is None or judged is None else f"some {own + judged:.2f} dollars"
     money = "at no cost" if client.backend.free and judge.backend.free else money
+    jobs = told_batches([client, judge])
     cap = " and ".join(dict.fromkeys(str(one.sender.budget.cap) or "none" for one in (client, judge)))
     who = model if model == judge_model else f"{model} and {judge_model}"
     return (
         f"asking {who}: at most {calls:,} calls and about {_round(tokens)} tokens, {money} ({parts}); "
-        f"the cap: {cap}. What is in the cache is free"
+        f"{jobs}the cap: {cap}. What is in the cache is free"
+    )
+
+
+def told_batches(clients: Sequence[Client]) -> str:
+    """What batch jobs change, for the estimate's line; "" where there are none."""
+    if not any(client.batches for client in clients):
+        return ""
+    return (
+        f"{batch.LEAST} calls or more at once go as batch jobs, each of which may take a day, and a verification in "
+        "one reads all its documents: nothing is stopped early; "
     )
 
 
@@ -100,8 +113,11 @@ def _money(stages: Sequence[Stage], client: Client, model: str) -> float | None:
     if price is None:
         return None
     # One call at a time: a price may rise for a single long prompt, never for many short ones.
-    sent = [one for one in stages if one.calls]
-    return dollars(sum(price.cost(Usage(one.read // one.calls, one.written // one.calls)) * one.calls for one in sent))
+    pico = 0
+    for one in stages:
+        factor = client.sender.table.batch if client.batches and one.calls >= batch.LEAST else 1.0
+        pico += one.calls * price.cost(Usage(one.read // max(1, one.calls), one.written // max(1, one.calls)), factor)
+    return dollars(pico)
 
 
 def _round(tokens: int) -> str:

@@ -3,13 +3,14 @@
     verification = verify(hypotheses, design.verifiers(), client, model)
 
 Each document is judged alone and blind to its side. With `early` a hypothesis is asked in chunks and left alone once a
-confidence sequence, which may be looked at as often as one likes, has its verdict.
+confidence sequence, which may be looked at as often as one likes, has its verdict. A client that asks in batch jobs is
+asked everything at once: a look between two of them would be a day.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -115,6 +116,8 @@ def verify(
     Stop when the run cannot go on (the cap, a dead key): what was paid for is kept, and the same call goes on from it.
     """
     steps = steps_of(design, options.documents, options.seed)
+    if client.batches:
+        options = replace(options, early=False, chunk=steps.n)
     read = [texts_of(side, rows) for side, rows in zip(design.sides, steps.rows, strict=True)]
     texts = [found for found, _ in read]
     judge = Judge(client, model, options.reason, options.thinking, on_progress)

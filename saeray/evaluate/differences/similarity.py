@@ -17,33 +17,11 @@ from saeray.evaluate.differences.run import SCHEMA, DifferencesResult
 from saeray.evaluate.differences.ways import RANDOM
 from saeray.llm.base import Request
 from saeray.llm.client import Client
-from saeray.llm.prompts import UNTRUSTED, fence
+from saeray.llm.prompts import similarity
 
 #: Names that are shown, answers that are asked for, and how freely.
 SHOWN, SAMPLES, TEMPERATURE = 5, 5, 0.7
 SCORES = {"same": 1.0, "related": 0.5, "none": 0.0}
-
-_TASK = (
-    "Two groups of texts differ in a known way. You see a description of that difference, and names that a tool gave "
-    "to what it found. Decide how near the names come to the description. 'same': one of them says the same, or its "
-    "main part. 'related': none does, but one is about something close to it. 'none': no name has to do with it. First "
-    "the reason in one sentence, then the verdict."
-)
-_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {"reason": {"type": "string"}, "verdict": {"type": "string", "enum": list(SCORES)}},
-    "required": ["reason", "verdict"],
-    "additionalProperties": False,
-}
-
-
-def similarity(model: str, known: str, names: Sequence[str], sample: int) -> Request:
-    """The question on one list of names; the value is {"reason", "verdict": "same" | "related" | "none"}."""
-    listed = "\n".join(f"{i}. {' '.join(name.split())}" for i, name in enumerate(names, 1))
-    prompt = f"The known difference:\n{fence(known)}\n\nThe names:\n{fence(listed)}\n\nHow near do the names come?"
-    return Request(
-        model, prompt, f"{_TASK}\n\n{UNTRUSTED}", _SCHEMA, max_output_tokens=300, temperature=TEMPERATURE, sample=sample
-    )
 
 
 def with_similarity(result: DifferencesResult, client: Client, model: str) -> DifferencesResult:
@@ -53,7 +31,9 @@ def with_similarity(result: DifferencesResult, client: Client, model: str) -> Di
     asked: list[tuple[int, Request]] = []
     for i, row in enumerate(rows):
         names = _first(row)
-        asked += [(i, similarity(model, row["known_difference"], names, s)) for s in range(SAMPLES) if names]
+        known = row["known_difference"]
+        for sample in range(SAMPLES) if names else ():
+            asked.append((i, similarity(model, known, names, sample=sample, temperature=TEMPERATURE)))
     replies = client.complete_many([request for _, request in asked], "similarity")
     answers: dict[int, list[float]] = {}
     for (i, _), reply in zip(asked, replies, strict=True):

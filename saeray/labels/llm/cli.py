@@ -8,13 +8,25 @@ from typing import Annotated, Any
 import typer
 
 from saeray.errors import UsageError
-from saeray.terminal import ChannelOption, JsonOption, StoreOption, errors, plain, print_result, reporting
+from saeray.terminal import (
+    LLM_FORMS,
+    ChannelOption,
+    JsonOption,
+    LLMBatchOption,
+    LLMGpusOption,
+    LLMWorkersOption,
+    StoreOption,
+    errors,
+    plain,
+    print_result,
+    reporting,
+)
 
 
 def llm(
     selector: Annotated[str, typer.Argument(help="NAME or NAME:cond,cond")],
     store: StoreOption,
-    model: Annotated[str, typer.Option("--llm", help="gemini:MODEL, openai:MODEL@URL or local:MODEL.")],
+    model: Annotated[str, typer.Option("--llm", help=f"{LLM_FORMS}.")],
     latents: Annotated[str | None, typer.Option(help="These latents: 1,2,3.")] = None,
     top: Annotated[int | None, typer.Option(help="The commonest N, of those in at most half.", min=1)] = None,
     sample: Annotated[int | None, typer.Option(help="N drawn by hash.", min=1)] = None,
@@ -31,6 +43,9 @@ def llm(
     cap_tokens: Annotated[int | None, typer.Option("--cap-tokens", help="Most tokens.", min=0)] = None,
     concurrency: Annotated[int, typer.Option(help="Most calls at once.", min=1)] = 16,
     ask_again: Annotated[bool, typer.Option("--ask-again", help="Ask once more what came to nothing before.")] = False,
+    llm_batch: LLMBatchOption = False,
+    llm_workers: LLMWorkersOption = 1,
+    llm_gpus: LLMGpusOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Labels from an LLM: proposed, chosen and scored on different texts, kept only where better than what was there.
@@ -47,7 +62,16 @@ def llm(
             Store.open(store),
             selector,
             channel,
-            LLMConfig(model=model, cap=cap, cap_tokens=cap_tokens, concurrency=concurrency, ask_again=ask_again),
+            LLMConfig(
+                model=model,
+                cap=cap,
+                cap_tokens=cap_tokens,
+                concurrency=concurrency,
+                ask_again=ask_again,
+                batch_jobs=llm_batch,
+                workers=llm_workers,
+                num_gpus=llm_gpus,
+            ),
             datetime.now(UTC).date().isoformat(),
             latents=_numbers(latents),
             top=top,
@@ -83,10 +107,11 @@ def _show(progress: Any) -> None:
 def _told(found: dict[str, Any]) -> str:
     cost = found["cost"]
     money = "at an unknown price" if cost["dollars"] is None else f"{cost['dollars']:.4f} dollars"
+    jobs = f", {cost['batched']:,} of the calls in batch jobs" if cost["batched"] else ""
     tokens = cost["tokens_in"] + cost["tokens_out"] + cost["tokens_thinking"]
     return (
         f"{found['written']:,} new labels ({found['replaced']:,} in place of others), {found['kept']:,} of "
         f"{found['latents']:,} latents score {found['threshold']:g} or more: {found['out']}. {cost['calls']:,} calls, "
-        f"{tokens:,} tokens, {money}; {cost['cached']:,} answers were there already, {found['missing']:,} calls "
+        f"{tokens:,} tokens, {money}{jobs}; {cost['cached']:,} answers were there already, {found['missing']:,} calls "
         "came to nothing"
     )

@@ -21,7 +21,7 @@ from saeray.errors import UsageError
 from saeray.labels.detection import mixed
 from saeray.labels.llm.relabel import OnProgress, Relabelled, RelabelOptions, each_relabelled
 from saeray.labels.store import LABEL_SCHEMA, LLM, LabelStore
-from saeray.llm import LLMConfig, Stop, connect
+from saeray.llm import Client, LLMConfig, Stop, connect
 from saeray.stats.frequency import flat
 from saeray.store import Store
 
@@ -61,7 +61,7 @@ def make_llm_labels(
     client, model = connect(llm, store.root)
     with client:
         if told is not None:
-            told(_cost(chosen, (current, unseen), options, str(client.sender.budget.cap)))
+            told(_cost(chosen, (current, unseen), options, client))
         try:
             for one in each_relabelled([side], chosen, current, client, model, options, on_progress, unseen):
                 done.append(one)
@@ -127,12 +127,14 @@ def _labels_there(labels: LabelStore, latents: Sequence[int]) -> tuple[dict[int,
     return found
 
 
-def _cost(latents: Sequence[int], there: Sequence[dict[int, str]], options: RelabelOptions, cap: str) -> str:
+def _cost(latents: Sequence[int], there: Sequence[dict[int, str]], options: RelabelOptions, client: Client) -> str:
     each = [options.calls(len({some[one] for some in there if one in some})) for one in latents]
+    half = f"{client.sender.table.batch:g} of the price"
+    jobs = f", in three rounds of batch jobs at {half}, each of up to a day" if client.batches else ""
     a_latent = f"{min(each)} to {max(each)}" if min(each) < max(each) else f"{max(each)}"
     return (
         f"{len(latents):,} latents, at most {a_latent} calls each ({options.candidates} propose, the others choose and "
-        f"score; retries apart), {sum(each):,} in all; cap: {cap or 'none'}"
+        f"score; retries apart), {sum(each):,} in all{jobs}; cap: {str(client.sender.budget.cap) or 'none'}"
     )
 
 

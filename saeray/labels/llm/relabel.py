@@ -19,7 +19,8 @@ from saeray.labels.splits import Split
 from saeray.llm import Client, Progress, Reply, Request
 from saeray.llm.prompts import label as ask_label
 
-#: Latents that are worked on at once: eight keep 16 calls in flight, and are all that a cap can leave half done.
+#: Latents that are worked on at once: eight keep 16 calls in flight, and are all that a cap can leave half done. In
+#: batch jobs it is all of them, in three jobs: one after another they would take weeks.
 CHUNK = 8
 #: Characters of a label that is taken; a longer one is a mishap.
 MOST_CHARACTERS = 200
@@ -120,10 +121,11 @@ def each_relabelled(
     others = unseen or {}
     each: dict[Split, int] = {"propose": options.examples, "choose": options.choose, "score": options.score}
     documents = Documents(sides, latents, each, options.window)
-    for start in range(0, len(latents), CHUNK):
+    at_once = max(1, len(latents)) if client.batches else CHUNK
+    for start in range(0, len(latents), at_once):
         tasks = [
             _Task(documents, one, (current.get(one, ""), others.get(one, "")), options)
-            for one in latents[start : start + CHUNK]
+            for one in latents[start : start + at_once]
         ]
         _work([task for task in tasks if not task.unfit], client, model, options)
         for number, task in enumerate(tasks, start + 1):
