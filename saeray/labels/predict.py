@@ -43,10 +43,10 @@ def predict_units(test: dict[str, Any], texts: Sequence[Units]) -> Float64:
     kind = test.get("kind")
     if kind == "words":
         found = [tuple(word.split(" ")) for word in test["words"]]
-        return 1 - 0.5 ** np.array([_occurrences(found, text.lower) for text in texts], float)
+        return 1 - 0.5 ** np.array([_occurrences(found, text) for text in texts], float)
     if kind == "terms":
         terms, least = set(test["terms"]), max(int(test.get("least", 1)), 1)
-        different = np.array([len(terms.intersection(text.lower)) for text in texts], float)
+        different = np.array([sum(term in text.counts for term in terms) for text in texts], float)
         return np.asarray(np.minimum(1.0, different / (2 * least)))
     if kind == "surface":
         return _surface(str(test["name"]), texts)
@@ -67,15 +67,16 @@ def _surface(name: str, texts: Sequence[Units]) -> Float64:
     return np.asarray(np.minimum(1.0, amounts / 2))
 
 
-def _occurrences(phrases: Sequence[tuple[str, ...]], words: Sequence[str]) -> int:
-    have = set(words)
-    count = 0
-    for phrase in phrases:
-        if not have.issuperset(phrase):
-            continue
-        if len(phrase) == 1:
-            count += words.count(phrase[0])
-        else:
-            size = len(phrase)
-            count += sum(tuple(words[i : i + size]) == phrase for i in range(len(words) - size + 1))
+def _occurrences(phrases: Sequence[tuple[str, ...]], text: Units) -> int:
+    return sum(text.counts[one[0]] if len(one) == 1 else _runs(one, text) for one in phrases)
+
+
+def _runs(phrase: tuple[str, ...], text: Units) -> int:
+    """How often the words of a phrase follow each other."""
+    if not all(word in text.counts for word in phrase):
+        return 0
+    words, wanted, count, at = text.lower, list(phrase), 0, -1
+    for _ in range(text.counts[phrase[0]]):
+        at = words.index(phrase[0], at + 1)
+        count += words[at : at + len(wanted)] == wanted
     return count

@@ -7,6 +7,7 @@ apostrophe, a run of one mark ("**", "..."), one character of Chinese, Japanese 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -37,6 +38,11 @@ class Units:
     def lower(self) -> list[str]:
         """Units without case, with the plain apostrophe."""
         return [word.lower().replace("’", "'") for word in self.words]
+
+    @cached_property
+    def counts(self) -> Counter[str]:
+        """How often each of `lower` stands in the text."""
+        return Counter(self.lower)
 
     def at(self, places: NDArray[np.int32]) -> NDArray[np.int32]:
         """Index of the unit at each character, or of the next one where a space is there; the last one at the end."""

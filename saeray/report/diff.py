@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from saeray.report.cost import cost_section
-from saeray.report.diff_finding import finding, scale_of
+from saeray.report.diff_finding import finding
 from saeray.report.diff_hypotheses import hypotheses
 from saeray.report.diff_latents import all_latents
 from saeray.report.diff_made import how_made, to_keep_in_mind
+from saeray.report.diff_shares import scale_of, shares_of
 from saeray.report.diff_sides import SideNames
-from saeray.report.diff_summary import how_to_read, summary
+from saeray.report.diff_summary import KINDS, how_to_read, summary
+from saeray.report.diff_sure import how_sure
 from saeray.report.latents import script
 from saeray.report.page import document, points, section, table
 from saeray.report.text import name
@@ -24,18 +26,19 @@ if TYPE_CHECKING:
 def page(result: DiffResult) -> str:
     """One HTML file."""
     sides = SideNames.of(result)
-    shown = [group for group in (*result.more, *result.less) if group.latents[0] in result.evidence]
-    scale = scale_of([result.row(group.latents[0]) for group in shown], sides)
+    there = [group for group in (*result.more, *result.less) if group.latents[0] in result.evidence]
+    scale = scale_of([shares_of(result, group, sides) for group in there])
     body = [
         f"<h1>{_title(sides)}</h1>",
         *summary(result, sides),
+        how_sure(result, sides),
         how_to_read(result),
         *hypotheses(result, sides),
-        *_direction(result, result.more, 0, sides, scale),
-        *_direction(result, result.less, 1, sides, scale),
+        *_direction(result, 0, sides, scale),
+        *_direction(result, 1, sides, scale),
         *_explained(result),
         *all_latents(result, sides),
-        *([cost_section(result.hypotheses.cost)] if result.hypotheses else []),
+        *([cost_section(result.hypotheses.cost)] if result.hypotheses and result.hypotheses.cost["stages"] else []),
         how_made(result),
         to_keep_in_mind(result),
     ]
@@ -49,34 +52,40 @@ def _title(sides: SideNames) -> str:
     return f"How {sides.drawn(0)} and {sides.others()} differ"
 
 
-def _direction(
-    result: DiffResult, groups: Sequence[LatentGroup], side: int, sides: SideNames, scale: float
-) -> Iterator[str]:
-    shown = [group for group in groups if group.latents[0] in result.evidence]
-    if not shown:
-        return
-    standing = sum(result.stands(group) for group in groups)
-    cards = [(finding(result.row(g.latents[0]), g, result, sides, scale), result.stands(g)) for g in shown]
-    first = [html for html, stands in cards if stands or not standing]
-    rest = [html for html, stands in cards if standing and not stands]
-    if rest:
-        what = "1 more difference" if len(rest) == 1 else f"{len(rest)} more differences"
-        why = "that no name explains" + (", or that are not confirmed" if result.parameters.get("halves") else "")
-        rest = [f"<details><summary>{what} {why}</summary>{''.join(rest)}</details>"]
-    whose = sides.drawn(0) if side == 0 else sides.others()
-    yield section(
-        f"The evidence: more in {whose}", f'<p class="soft">{_extent(result, groups, len(shown))}</p>', *first, *rest
-    )
+def _direction(result: DiffResult, side: int, sides: SideNames, scale: float) -> Iterator[str]:
+    order = result.order(side)
+
+    def cards(groups: Sequence[LatentGroup]) -> str:
+        there = (group for group in groups if group.latents[0] in result.evidence)
+        return "".join(finding(group, result, sides, scale) for group in there)
+
+    first = [
+        f'<h3 class="kind">{KINDS[kind]}</h3>{drawn}' for kind, groups in order.standing if (drawn := cards(groups))
+    ]
+    folded = []
+    for groups, what in ((order.guesses, "without a name that holds"), (order.weak, _weak(result))):
+        drawn = cards(groups)
+        if drawn and (first or groups is order.weak):
+            many = "1 difference" if len(groups) == 1 else f"{len(groups):,} differences"
+            folded.append(f"<details><summary>{many} {what}</summary>{_cut(groups, result)}{drawn}</details>")
+        elif drawn:
+            first.append(drawn)
+    if first or folded:
+        whose = sides.drawn(0) if side == 0 else sides.others()
+        lede = "Largest first, with the strongest sentences of each." if first else "None that holds."
+        yield section(f"The evidence: more in {whose}", f'<p class="soft">{lede}</p>', *first, *folded)
 
 
-def _extent(result: DiffResult, groups: Sequence[LatentGroup], shown: int) -> str:
-    """How many findings there are, and which of them come first."""
-    standing = sum(result.stands(group) for group in groups)
-    said = "1 difference" if len(groups) == 1 else f"{len(groups):,} differences"
-    held = " and are confirmed on fresh texts" if result.parameters.get("halves") else ""
-    if standing:
-        said += f"; first the {standing:,} whose names hold in these texts{held}, by how much each name accounts for"
-    return said + (f"; of all, the first {shown} are shown." if shown < len(groups) else ".")
+def _weak(result: DiffResult) -> str:
+    return "that fresh texts do not confirm" if result.parameters.get("halves") else "too small to be sure of"
+
+
+def _cut(groups: Sequence[LatentGroup], result: DiffResult) -> str:
+    """Said where not all have a card."""
+    shown = sum(group.latents[0] in result.evidence for group in groups)
+    if shown == len(groups):
+        return ""
+    return f'<p class="soft">{shown:,} are shown; the table of all latents has the rest.</p>'
 
 
 def _explained(result: DiffResult) -> Iterator[str]:

@@ -4,11 +4,13 @@ folded behind them its statistics and the latents that it rests on."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
+from saeray.analysis.diff.claims import claimed
+from saeray.analysis.diff.names import HERE
+from saeray.report.diff_shares import Shares, shares_of
 from saeray.report.diff_sides import SideNames, colour
-from saeray.report.page import bar, percent, points, tiny
+from saeray.report.page import percent, points, tiny
 from saeray.report.text import marked, name, visible
 
 if TYPE_CHECKING:
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
     from saeray.labels.groups import LatentGroup
 
 Row = Mapping[str, Any]
-#: Ends of the bars' scale: the first that all bars of a page fit on.
-SCALES = (0.05, 0.1, 0.25, 0.5, 1.0)
 #: A token below one in a hundred says nothing of the latent.
 COMMON = 0.01
 
@@ -29,21 +29,30 @@ def anchor(latent: int) -> str:
     return f"latent-{latent}"
 
 
-def told(called: str) -> str:
-    """A name as the object of "a text has …"."""
-    return called.removeprefix("texts with ")
+def said(called: Name) -> str:
+    """What is claimed of the texts, as HTML: the part of a name that its test asks."""
+    return name(claimed(called.text, called.test)[0].removeprefix("texts with "))
 
 
-def finding(row: Row, group: LatentGroup, result: DiffResult, sides: SideNames, scale: float) -> str:
-    """The card of `group`, whose leading latent is `row`; bars run from 0 to `scale`."""
-    own = 0 if row["difference"] > 0 else 1
-    called = result.names.of.get(row["latent"])
-    evidence = result.evidence[row["latent"]]
+def guess(row: Row, evidence: Evidence) -> str:
+    """What a latent goes by that no tested name explains: its label from elsewhere as a guess, or the words that it is
+    strongest on."""
+    if row["label"]:
+        return f'<span class="soft">perhaps</span> {name(row["label"].removeprefix("texts with "))}'
+    tokens = [token for token, share in evidence.peak_tokens if share >= COMMON]
+    if not tokens:
+        return f"latent {row['latent']}"
+    return f'<span class="soft">no name; strongest on</span> {" ".join(map(chip, tokens))}'
+
+
+def finding(group: LatentGroup, result: DiffResult, sides: SideNames, scale: float) -> str:
+    """The card of `group`; bars run from 0 to `scale`."""
+    row, shown = result.row(group.latents[0]), shares_of(result, group, sides)
     return (
-        f'<article class="finding" id="{anchor(row["latent"])}"><header><h3>{_heading(row, called, evidence)}</h3>'
-        f'<span class="big {colour(own)}">{amount(row["difference"])} <small>points more</small></span></header>'
-        f"{_badges(row, result)}{bars(row, sides, scale)}{_in_words(row, called, sides)}"
-        f"{side_by_side(row, result, sides)}{_behind(row, group, called, sides, result)}</article>"
+        f'<article class="finding" id="{anchor(row["latent"])}"><header><h3>{_heading(row, shown, result)}</h3>'
+        f'<span class="big {colour(shown.side)}">{shown.points} <small>points more</small></span></header>'
+        f"{badges(list(_verdicts(row, shown, group, result)))}{shown.bars(sides, scale)}"
+        f"{side_by_side(row, result, sides)}{_behind(row, shown, group, sides, result)}</article>"
     )
 
 
@@ -52,36 +61,14 @@ def amount(difference: float) -> str:
     return f"{100 * abs(difference):.1f}"
 
 
-def scale_of(rows: Sequence[Row], sides: SideNames) -> float:
-    """The scale on which all bars of these rows fit, so that they compare down the page."""
-    tops = [high for row in rows for _, _, high in sides.shares(row) or [(0, 0, _highest(row))]]
-    return next((scale for scale in SCALES if scale >= max(tops, default=1.0)), 1.0)
-
-
-def bars(row: Row, sides: SideNames, scale: float) -> str:
-    """A bar a side, each with its interval where the counts are there."""
-    shares = sides.shares(row)
-    if shares is None:
-        known = [(0, row["frequency_target"]), (1, row["frequency_other"])]
-        labels = [name(sides.short[0]), name(row["other"] if sides.several else sides.short[1])]
-        drawn = [bar(labels[i], colour(i), share / scale, percent(share)) for i, share in known]
-    else:
-        drawn = [share_bar(sides, i, share, scale) for i, share in enumerate(shares)]
-    return f'<div class="bars">{"".join(drawn)}</div>'
-
-
-def share_bar(sides: SideNames, side: int, share: tuple[float, float, float], scale: float = 1.0) -> str:
-    """One side's share with its interval, on a track from 0 to `scale`."""
-    value, low, high = share
-    label = name(sides.short[side])
-    return bar(label, colour(side), value / scale, percent(value), (low / scale, min(1.0, high / scale)))
-
-
 def chips(tokens: Sequence[tuple[str, float]]) -> str:
     """The tokens that a latent is strongest on, with their shares."""
-    return " ".join(
-        f'<span class="chip">{name(token)}</span> {share:.0%}' for token, share in tokens if share >= COMMON
-    )
+    return " ".join(f"{chip(token)} {share:.0%}" for token, share in tokens if share >= COMMON)
+
+
+def chip(token: str) -> str:
+    """A token as it stands in the text."""
+    return f'<span class="chip">{name(token)}</span>'
 
 
 def side_by_side(row: Row, result: DiffResult, sides: SideNames) -> str:
@@ -96,23 +83,27 @@ def side_by_side(row: Row, result: DiffResult, sides: SideNames) -> str:
         return "".join(marked(example.excerpt) for example in examples)
     heads = sides.drawn(own), sides.drawn(_other_side(row, result, own))
     if not result.parameters.get("pair_on"):
-        cells = [_column(head, shown) for head, shown in zip(heads, (examples, contrast), strict=True)]
+        strongest = f"{heads[1]} <small>its own strongest</small>"
+        cells = [_column(heads[0], examples), _column(strongest, contrast)]
         return f'<div class="beside">{"".join(cells)}</div>'
     key = name(result.parameters["pair_on"])
-    if not any(contrast):
-        shown = "".join(marked(example.excerpt) for example in examples)
-        return f'{shown}<p class="soft">The answers of {heads[1]} with the same {key} have it too.</p>'
+    # Those that something stands beside tell more, so they come first.
+    pairs = [(left, right) for left, right in zip(examples, contrast, strict=False) if right]
+    alone = [left for left, right in zip(examples, (*contrast, *(None,) * len(examples)), strict=False) if not right]
     cells = [
-        _column(heads[0], [left]) + _column(f"{heads[1]} <small>same {key}</small>", [right])
-        for left, right in zip_longest(examples, contrast)
+        _column(heads[0], [left]) + _column(f"{heads[1]} <small>same {key}</small>", [right]) for left, right in pairs
     ]
-    return f'<div class="beside">{"".join(cells)}</div>'
+    shown = f'<div class="beside">{"".join(cells)}</div>' if pairs else ""
+    if alone:
+        here = "".join(marked(example.excerpt) for example in alone)
+        too = f"where {heads[1]} has the feature too for the same {key}"
+        shown += f'<p class="from">{heads[0]} <small>{too}</small></p>{here}'
+    return shown
 
 
 def _column(head_html: str, examples: Sequence[Example | None]) -> str:
     shown = "".join(marked(example.excerpt) for example in examples if example)
-    missing = "has it too" if examples else "no text here has it"
-    shown = shown or f'<p class="soft">{missing}</p>'
+    shown = shown or '<p class="soft">no text here has it</p>'
     return f'<div><p class="from">{head_html}</p>{shown}</div>'
 
 
@@ -123,12 +114,12 @@ def _other_side(row: Row, result: DiffResult, own: int) -> int:
     return next((i for i, side in enumerate(result.sides) if i and side["name"] == row["other"]), 1)
 
 
-def _heading(row: Row, called: Name | None, evidence: Evidence) -> str:
-    label = called.text if called and called.borne_out else None if called else row["label"]
-    if label:
-        return name(told(label))
-    tokens = chips(evidence.peak_tokens)
-    return f'<span class="soft">no name; strongest on</span> {tokens}' if tokens else f"latent {row['latent']}"
+def _heading(row: Row, shown: Shares, result: DiffResult) -> str:
+    if shown.name is None:
+        return guess(row, result.evidence[row["latent"]])
+    # What a label saw besides it saw on other texts.
+    seen = claimed(shown.name.text, shown.name.test)[1] if shown.name.source == HERE else ""
+    return said(shown.name) + (f" <small>{name(seen)}</small>" if seen else "")
 
 
 def badges(said: Sequence[tuple[str, str]]) -> str:
@@ -136,58 +127,56 @@ def badges(said: Sequence[tuple[str, str]]) -> str:
     return '<p class="badges">' + " ".join(f'<span class="{kind}">{text}</span>' for kind, text in said) + "</p>"
 
 
-def _badges(row: Row, result: DiffResult) -> str:
+def _verdicts(row: Row, shown: Shares, group: LatentGroup, result: DiffResult) -> Iterator[tuple[str, str]]:
     """What a sceptic asks first, in words."""
-    said = []
+    if not result.confirmed(group):
+        yield "bad", "not confirmed on fresh texts"
+        return  # what does not hold needs no second verdict
+    if shown.name is None:
+        yield "bad", _unexplained(row, result)
+    elif not result.stands(group):
+        yield "bad", "too small a difference to be sure of"
+        return
     if result.parameters.get("halves"):
-        said.append(
-            ("good", "confirmed on fresh texts") if row["confirmed"] else ("bad", "not confirmed on fresh texts")
-        )
-        if not row["confirmed"]:
-            return badges(said)  # what does not hold needs no second verdict
-    if row["separable_from_length"]:
-        said.append(("good", "not explained by length"))
-    else:
-        said.append(("bad", "length may explain it"))
+        yield "good", "confirmed on fresh texts"
+    # The half that chose it says whether length explains it; where nothing is left of it here, that stands beside it.
+    level = row["difference_at_equal_length"]
+    left = row["separable_from_length"] and (level is None or level * row["difference"] > 0)
+    yield ("good", "not explained by length") if left else ("bad", "length may explain it")
     if row.get("difference_given") is not None:
-        said.append(
+        yield (
             ("good", "not explained by the prompts")
             if row["separable_from_given"]
             else ("bad", "the prompts may explain it")
         )
-    return badges(said)
 
 
-def _in_words(row: Row, called: Name | None, sides: SideNames) -> str:
-    """What a plain test of the texts says of the name; of a name that fails here, that it does."""
-    if called is None:
-        return ""
-    rates = ", ".join(
-        f"{percent(share)} of {name(side)}" for share, side in zip(called.holds, sides.short, strict=True)
-    )
-    if called.borne_out:
-        return f"<p>By a plain test of the texts for it: {rates}.</p>"
-    if row["label"] != called.text:
-        return ""
-    return f'<p class="soft">Elsewhere called “{name(called.text)}”, which does not explain it here ({rates}).</p>'
+def _unexplained(row: Row, result: DiffResult) -> str:
+    """Why a finding has no name: its label failed here, it has no test, or there is no label."""
+    if not row["label"]:
+        return "no name fits"
+    called = result.names.of.get(row["latent"])
+    return "a guess: no search of these texts bears it out" if called else "a label that no search can test"
 
 
 def bound(row: Row) -> str:
     """The interval of a difference in words; against several others there is no upper end."""
-    if row["upper"] is None:
-        return f"at least {points(row['lower'])}"
-    return f"{points(row['lower'])} to {points(row['upper'])}"
+    return _interval(row["lower"], row["upper"])
+
+
+def _interval(lower: float, upper: float | None) -> str:
+    return f"at least {points(lower)}" if upper is None else f"{points(lower)} to {points(upper)}"
 
 
 def at_equal_length(row: Row) -> str:
     level = row["difference_at_equal_length"]
-    said = "no lengths that all sides have" if level is None else points(level)
-    return said if row["separable_from_length"] else f"{said}, not separable from length"
+    text = "no lengths that all sides have" if level is None else points(level)
+    return text if row["separable_from_length"] else f"{text}, not separable from length"
 
 
-def _behind(row: Row, group: LatentGroup, called: Name | None, sides: SideNames, result: DiffResult) -> str:
+def _behind(row: Row, shown: Shares, group: LatentGroup, sides: SideNames, result: DiffResult) -> str:
     """Folded: the statistics, and the latents of the finding with why they count as one."""
-    lines = "".join(f"<dt>{key}</dt><dd>{said}</dd>" for key, said in _statistics(row, called, sides, result))
+    lines = "".join(f"<dt>{key}</dt><dd>{text}</dd>" for key, text in _statistics(row, shown, sides, result))
     rows = [result.row(latent) for latent in group.latents]
     items = [f"{one['latent']} {name(one['label'] or 'without a label')} {points(one['difference'])}" for one in rows]
     tokens = chips(result.evidence[row["latent"]].peak_tokens)
@@ -199,20 +188,26 @@ def _behind(row: Row, group: LatentGroup, called: Name | None, sides: SideNames,
     return f"<details><summary>Statistics and {latents}</summary><dl>{lines}</dl>{why}<ul>{drawn}</ul></details>"
 
 
-def _statistics(row: Row, called: Name | None, sides: SideNames, result: DiffResult) -> Iterator[tuple[str, str]]:
-    minus = f"{name(sides.short[0])} less {name(sides.short[_other_side(row, result, 0)])}"
-    yield "difference", f"{points(row['difference'])} points ({minus})"
-    yield "95% interval", bound(row)
-    yield "at equal length", at_equal_length(row)
+def _statistics(row: Row, shown: Shares, sides: SideNames, result: DiffResult) -> Iterator[tuple[str, str]]:
+    minus = f"points ({name(sides.short[0])} less {name(sides.short[_other_side(row, result, 0)])})"
+    if shown.name is not None:
+        limits = f", 95% interval {_interval(*shown.name.limits)}" if shown.name.limits else ""
+        yield "found by search", f"{_both(shown.name.holds)}: {points(shown.difference)} {minus}{limits}"
+    shares = row["frequency_target"], row["frequency_other"]
+    yield f"latent {row['latent']}", f"{_both(shares)}: {points(row['difference'])} {minus}, 95% interval {bound(row)}"
+    yield "– at equal length", at_equal_length(row)
     if row.get("difference_given") is not None:
         given = points(row["difference_given"])
-        yield "at equal prompts", given if row["separable_from_given"] else f"{given}, explained by them"
+        yield "– at equal prompts", given if row["separable_from_given"] else f"{given}, explained by them"
     if result.parameters.get("halves"):
-        yield "in the proposing half", points(row["proposed_difference"])
-    yield "q", tiny(row["q"])
+        yield "– in the half that chose it", points(row["proposed_difference"])
+    yield "– q", tiny(row["q"])
+    called = result.names.of.get(row["latent"])
     if called is not None:
-        yield "name tells where it is", f"{called.agreement:.0%} of the time (50% is chance)"
+        what = "it" if shown.name else f"a search for “{name(called.text)}” ({_both(called.holds)})"
+        yield "search and latent", f"{what} tells in {called.agreement:.0%} where the latent is (50% is chance)"
 
 
-def _highest(row: Row) -> float:
-    return max(float(row["frequency_target"]), float(row["frequency_other"]))
+def _both(shares: Sequence[float]) -> str:
+    """The target's share and the highest other."""
+    return f"{percent(shares[0])} against {percent(max(shares[1:]))}"

@@ -6,8 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from saeray.analysis.hypotheses.statements import PLAIN
 from saeray.report.cost import dollars
-from saeray.report.diff_finding import amount, anchor, badges, share_bar
+from saeray.report.diff_finding import amount, anchor, badges
+from saeray.report.diff_shares import share_bar
 from saeray.report.diff_sides import SideNames, colour, interval
 from saeray.report.page import percent, points, section, table
 from saeray.report.text import marked, name, visible
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
     from saeray.analysis.hypotheses.verify import Verified
     from saeray.labels.llm.relabel import Relabelled
 
-#: The judge where no language model took part (`analysis.hypotheses.plain`).
-PLAIN = "plain test"
 METHODS = {
     "latents": "from latents",
     "llm-summary": "LLM alone, differences summarised",
@@ -28,13 +28,13 @@ METHODS = {
 
 
 def hypotheses(result: DiffResult, sides: SideNames) -> Iterator[str]:
-    """The sections, or the one sentence that stands for them."""
+    """The sections, or the one sentence that stands for them: a plain test's statements are the findings themselves."""
     found = result.hypotheses
-    if found is None:
+    if found is None or all(method.judge == PLAIN for method in found.methods):
         yield (
-            '<p class="soft">No language model took part. With one (<code>--hypotheses 10 --verify</code> and a key, a '
-            "server or a local model) the findings would be put as at most ten statements, and a judge would count "
-            "in how many texts of each side each of them holds.</p>"
+            '<p class="soft">No language model took part. With one (<code>--hypotheses 10 --verify --llm</code> and a '
+            "service, a server or a local model) the findings, those without a name too, would be put as at most ten "
+            "statements, and a judge would read the texts and count where each holds.</p>"
         )
         return
     first, *others = found.methods or (None,)
@@ -65,17 +65,12 @@ def _method(found: Hypotheses, method: Method, result: DiffResult, sides: SideNa
 def _lede(found: Hypotheses, method: Method, halves: bool) -> str:
     n = len(method.hypotheses)
     text = f"The question: “{name(found.question)}”. " if found.question else ""
-    who = "The names of findings make" if method.judge == PLAIN else "A language model put the findings as"
-    text += f"{who} {n} statement{'s' * (n != 1)}. "
+    text += f"A language model put the findings as {n} statement{'s' * (n != 1)}. "
     done = method.verification
     if done is None:
         return text + "Nobody has checked them: with <code>--verify</code> a judge would."
     valid, confirmed = (sum(getattr(one, key) for one in done.verified) for key in ("valid", "confirmed"))
-    judge = f"A judge ({name(method.judge)})" if method.judge else "A judge"
-    if method.judge == PLAIN:
-        judge = "The plain test behind each name"
-    else:
-        judge += " that was not told the sides"
+    judge = (f"A judge ({name(method.judge)})" if method.judge else "A judge") + " that was not told the sides"
     read = " and ".join(f"{size:,}" for size in done.documents)
     fresh = ", none of which had proposed anything" if halves else ""
     text += (
@@ -112,7 +107,8 @@ def _checked(one: Verified, result: DiffResult, sides: SideNames) -> str:
     for i, (judged, yes, lost) in enumerate(zip(one.judged, one.yes, one.missing, strict=True)):
         answered = judged - lost
         if answered > 0:
-            drawn.append(share_bar(sides, i, interval(yes, answered)))
+            share, low, high = interval(yes, answered)
+            drawn.append(share_bar(sides, i, share, (low, high), percent(share)))
         if lost:
             missing.append(f"{lost:,} of {judged:,} in {name(sides.short[i])}")
     limits = f"95% interval {points(one.lower)} to {points(one.upper)}"

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 #: Rows of the table: some 900 kB of page. All are in result.parquet.
 MOST = 2_000
+CAPTION = (
+    "Shares of texts with each latent, differences in points, with 95% intervals. Beside its number stands a latent’s "
+    "name here, or else its label, which is of other texts and may not hold here."
+)
 
 
 def all_latents(result: DiffResult, sides: SideNames) -> Iterator[str]:
@@ -42,7 +46,7 @@ def all_latents(result: DiffResult, sides: SideNames) -> Iterator[str]:
         "<details><summary>"
         + caption
         + "</summary>"
-        + latents("Differences in points, with 95% intervals.", head, lines, Filters(which, only))
+        + latents(CAPTION, head, lines, Filters(which, only))
         + "</details>",
     )
 

@@ -23,7 +23,7 @@ def to_keep_in_mind(result: DiffResult) -> str:
 
 def _lines(result: DiffResult) -> Iterator[tuple[str, str]]:
     used, length = result.parameters, result.length
-    if result.hypotheses is None:
+    if result.hypotheses is None or not result.hypotheses.cost["stages"]:
         yield "cost", "no language model was called; nothing beyond encoding"
     if "command" in result.made_with:
         yield "command", result.made_with["command"]
@@ -57,26 +57,24 @@ def _left_out(result: DiffResult) -> str:
 
 def _caveats(result: DiffResult) -> Iterator[str]:
     yield (
-        "A latent is present in a document when it is active on at least one token, so presence rises with length. "
-        "A difference that vanishes at equal length is a difference of length."
+        "A text has a latent when it is active on at least one token, so longer texts have more of them. A difference "
+        "that vanishes at equal length is a difference of length."
     )
     yield f"q is the share of false discoveries to expect among all latents up to that one. {_test(result)}"
-    if not result.parameters.get("halves"):
-        yield ("The latents were chosen and measured on the same documents, which flatters the largest differences.")
     if not result.parameters.get("pair_on"):
-        yield ("Documents count as independent: several answers to one prompt, or near-copies, make q too small.")
+        yield "Texts count as independent: several answers to one prompt, or near-copies, make q too small."
     yield (
         "Examples are the strongest activations, not typical ones. The words a latent is strongest on are evidence, "
         "not a meaning."
     )
-    if result.names.of or any(label is not None for label in result.rows.column("label").to_pylist()):
+    if result.names.of:
         yield (
-            "Names come from the latents’ labels or from these documents, most without a person or an LLM looking. A "
-            "finding goes by a name when a plain test of the texts for it tells where the latent is and differs as "
-            f"the latent does between the sides, on {result.names.documents:,} of the documents. The sentences are "
-            "what counts."
+            "Names come from the latents’ labels or from these texts, mostly without a person or an LLM looking. A "
+            "finding goes by a name when a search of the texts for it tells where the latent is, and differs between "
+            f"the sides as the latent does, on {result.names.documents:,} of the texts. Its percentages are those of "
+            "the search, on texts that proposed no name where there are two halves."
         )
-    else:
+    elif all(label is None for label in result.rows.column("label").to_pylist()):
         yield "There are no labels yet: what a latent stands for is for you to judge from its sentences."
 
 

@@ -1,10 +1,15 @@
-"""The index of a diff by the values of a column: of each value its first findings in words, and where its page is."""
+"""The index of a diff by the values of a column: all values at a glance, then of each its first findings, and where its
+page is."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from saeray.report.diff_finding import said
+from saeray.report.diff_shares import shares_of
+from saeray.report.diff_sides import SideNames
+from saeray.report.diff_summary import listed
 from saeray.report.page import document, made, points, section
 from saeray.report.text import name
 
@@ -12,44 +17,68 @@ if TYPE_CHECKING:
     from saeray.analysis.diff.each import EachResult
     from saeray.analysis.diff.result import DiffResult
 
-#: Findings of a value on the index; its own page has all.
-FIRST = 5
+#: Findings of a kind and a direction on the index; a value's own page has all.
+FIRST = 4
+AGAINST = {
+    "max": "whichever other has it most",
+    "rest": "all others together",
+    "union": "any other’s text of the same key",
+}
 
 
 def page(result: EachResult) -> str:
     """One HTML file, with relative links to the pages of the values."""
     column = name(result.column)
-    against = {"max": "whichever other value has it most", "rest": "all others together", "union": "any of the others"}
-    none = [value for value in result.results if not result.first(value, 1)]
-    quiet = f" Nothing that has a name is confirmed for {', '.join(map(name, none))}." if none else ""
+    rows = "".join(_row(result, value, one) for value, one in result.results.items())
     body = [
-        f"<h1>What each {column} does more than the others</h1>",
-        f"<p>{len(result.results)} values, each against {against[result.parameters['against']]}. Of all findings at "
-        f"most {100 * result.parameters['q']:g}% are to be expected by chance.{quiet}</p>",
+        f"<h1>What each {column} does more and less than the others</h1>",
+        f'<p>Each of {len(result.results)} <span class="t">values of {column}</span> is compared with '
+        f'<span class="o">{AGAINST[result.parameters["against"]]}</span>. Each percentage is the share of texts in '
+        "which a search finds what is named.</p>",
+        section("At a glance", f'<ul class="short">{rows}</ul>'),
         *(_value(result, value, one) for value, one in result.results.items()),
         made(_lines(result), result.made_with),
     ]
     return document(f"each {result.column} against the others", body)
 
 
+def _row(result: EachResult, value: str, one: DiffResult) -> str:
+    """A value with the first of what it does more, or else less, and how many there are."""
+    orders = [one.order(side).best for side in (0, 1)]
+    counts = " and ".join(f"{len(best):,} {word}" for best, word in zip(orders, ("more", "less"), strict=True) if best)
+    link = f'<a href="#{_anchor(result, value)}">{name(value)}</a>'
+    first = next((best[0] for best in orders if best), None)
+    if first is None:
+        return f'<li><span>{link}: <span class="soft">nothing that has a name and holds</span></span></li>'
+    shown = shares_of(one, first, SideNames.of(one))
+    assert shown.name is not None
+    own, other = shown.of[0][1], max(share for _, share, _ in shown.of[1:])
+    how = "more often:" if shown.side == 0 else "less often:"
+    text = f"{how} {said(shown.name)}, {shown.text(own)} against {shown.text(other)}"
+    return f"<li><span>{link}: {text} <small>{counts}</small></span>{shown.mini(target_first=True)}</li>"
+
+
 def _value(result: EachResult, value: str, one: DiffResult) -> str:
-    side = one.sides[0]
-    count = "1 finding" if len(one.more) == 1 else f"{len(one.more):,} findings"
-    size = f"{side['documents']:,} documents, {side['median_tokens']:g} tokens in the median one; {count}"
-    lines = "".join(f"<li>{_line(line)}</li>" for line in result.first(value, FIRST))
-    aside = one.set_aside["by_length"]
-    by_length = f'<p class="soft">{aside:,} latents differ with length alone.</p>' if aside else ""
+    sides, target = SideNames.of(one), one.sides[0]
     # A folder's name is letters, digits and hyphens, so it can stand in an attribute.
-    link = f'<a href="{result.folders[value]}/report.html">all of it, with sentences</a>'
-    unnamed = f"None of {count} has a name that holds and is confirmed." if one.more else "No difference passes."
-    listed = f"<ol>{lines}</ol>" if lines else f"<p>{unnamed}</p>"
-    return section(name(value), f'<p class="soft">{size} · {link}</p>', listed, by_length)
+    where = f"{result.folders[value]}/report.html"
+    size = f"{target['documents']:,} texts, {target['median_tokens']:,.0f} tokens (pieces of words) in the median one"
+    lists = []
+    for side, word in enumerate(("More often", "Less often")):
+        order = one.order(side)
+        drawn = "".join(listed(one, order, sides, FIRST, where))
+        if drawn:
+            lists.append(f"<p>{word} than the others:</p>{drawn}")
+    guesses = sum(len(one.order(side).guesses) for side in (0, 1))
+    quiet = [] if lists else ["<p>No difference has a name that holds.</p>"]
+    rest = f"; {guesses:,} more differences without a name that holds" if guesses else ""
+    link = f'<a href="{where}">All of it, with sentences</a>{rest}.'
+    heading = f'<span id="{_anchor(result, value)}">{name(value)}</span>'
+    return section(heading, f'<p class="soft">{size}. {link}</p>', *quiet, *lists)
 
 
-def _line(line: dict[str, Any]) -> str:
-    called = name(line["finding"] or f"latent {line['latent']}")
-    said = f"{called}: {line['points'].replace('-', '−')} points, {line['target']} against {line['other']}"
-    return said + (f" · at least {line['from'].replace('-', '−')}" if line["from"] is not None else "")
+def _anchor(result: EachResult, value: str) -> str:
+    return f"of-{result.folders[value]}"
 
 
 def _lines(result: EachResult) -> Iterator[tuple[str, str]]:
@@ -62,7 +91,11 @@ def _lines(result: EachResult) -> Iterator[tuple[str, str]]:
             for value, n in used["left_out_values"].items()
         )
         yield "left out", left
-    yield "findings", f"q ≤ {used['q']:g}, more than {points(used['keep'])[1:]} points, at most {used['top']} a value"
+    yield (
+        "findings",
+        f"q ≤ {used['q']:g} over all latents and values together, more than {points(used['keep'])[1:]} points, at most "
+        f"{used['top']} a value",
+    )
     if used["pair_on"]:
         yield "paired on", f"{used['pair_on']}: {used['n_pairs']:,} keys that every value has"
     halves = (

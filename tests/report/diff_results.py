@@ -14,7 +14,7 @@ from saeray.analysis.diff.result import DiffResult
 from saeray.analysis.evidence import Evidence, Example
 from saeray.analysis.excerpt import Excerpt
 from saeray.analysis.hypotheses.cost import method_cost, total_cost
-from saeray.analysis.hypotheses.statements import Hypotheses, Hypothesis, Method
+from saeray.analysis.hypotheses.statements import PLAIN, Hypotheses, Hypothesis, Method
 from saeray.analysis.hypotheses.verify import Verification, Verified
 from saeray.labels.groups import LatentGroup
 from saeray.labels.llm.relabel import Relabelled
@@ -63,13 +63,16 @@ def result(several: bool = False, found: bool = True, text: str = "tables", **ch
         rows |= {"upper": pa.nulls(3, pa.float64()), "documents": [[750, 500, 20], [500, 490, 0], [0, 125, 3]]}
     example = Example("x", 3.0, Excerpt("Here is a", " table", f" of <b>{text}</b>."))
     holds = (0.72, 0.4, 0.1)[: len(names)]
-    names_of = {7: Name(text, HERE, 0.9, holds, 0.32, True)}
+    limits = (0.28, None if several else 0.36)
+    test = {"kind": "words", "words": [text]}
+    names_of = {7: Name(text, HERE, 0.9, holds, 0.32, True, test=test, read=(1000,) * len(names), limits=limits)}
+    evidence = {7: Evidence((example,), (("table", 0.9), ("rare", 0.001))), 9: Evidence()}
     made = DiffResult(
         rows=pa.table(rows),
         more=(LatentGroup(text, (7, 3), "same documents"),) if found else (),
         less=(LatentGroup("latent 9", (9,), ""),) if found and not several else (),
         passing=((300, 0 if several else 1) if found else (0, 0)),
-        evidence={7: Evidence((example,), (("table", 0.9), ("rare", 0.001))), 9: Evidence()},
+        evidence={latent: one for latent, one in evidence.items() if found and (latent == 7 or not several)},
         sides=[side(name) for name in names],
         length={
             "differs": ["d:model=A is longer than d:model=B"],
@@ -86,6 +89,14 @@ def result(several: bool = False, found: bool = True, text: str = "tables", **ch
 
 def _none() -> sparse.csr_matrix:
     return sparse.csr_matrix((0, 0), dtype=bool)
+
+
+def with_plain_statement(made: DiffResult, yes: tuple[int, int] = (81, 20)) -> DiffResult:
+    """The result with the name of latent 7 as a statement that its plain test verified on 100 documents a side."""
+    said = Hypothesis("The text has tables.", "latents", 0, (7,), 0.25)
+    done = Verification((verified(said, yes, (0, 0), 0.5),), 1.0, 1.0, 0.7, {}, 0, (100, 100), 100, (0, 0))
+    method = Method("latents", (said,), {}, done, method_cost([], None), {}, PLAIN)
+    return replace(made, hypotheses=Hypotheses("", (method,), (), total_cost([], None)))
 
 
 def many(n: int, made: DiffResult, labels: Sequence[str | None] = ()) -> DiffResult:
@@ -138,6 +149,7 @@ def spent(stage: str) -> dict[str, Any]:
     return {
         "stage": stage, "model": "gemini:m", "calls": 200, "tokens_in": 51_000, "tokens_out": 1_234,
         "tokens_thinking": 77, "dollars": 0.25, "cached": 20, "saved_tokens": 5_100, "saved_dollars": 0.025,
+        "batched": 0,
         "uncertain_calls": 1, "uncertain_tokens": 300, "uncertain_dollars": 0.001, "retries": {}, "missing": {"cut": 2},
     }  # fmt: skip
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 import pytest
-from diff_results import halved, many, result, with_hypotheses
+from diff_results import halved, many, result, with_hypotheses, with_plain_statement
 
 from saeray.analysis.evidence import Example
 from saeray.analysis.excerpt import Excerpt
@@ -26,15 +26,17 @@ def test_every_finding_has_its_numbers_and_its_sentence(several):
     html = result(several).page()
     text = words(html)
     assert "Here is a <mark>table</mark> of &lt;b&gt;tables&lt;/b&gt;." in html
-    numbers = ["25.0 points more", "75.0%", "50.0%", "&lt; 1e-300", "+1.0, not separable from length", "7 tables +25.0"]
+    numbers = ["32.0 points more", "72.0%", "40.0%", "&lt; 1e-300", "+1.0, not separable from length", "7 tables +25.0"]
     for shown in (*numbers, "strongest on table 90%", "length may explain it", "3 without a label +1.0"):
         assert shown in text
     assert "rare" not in text, "a token of one document in a thousand is no evidence"
-    assert "By a plain test of the texts for it: 72.0% of A, 40.0% of B" in text
-    assert ("95% intervalat least +20.0" in text) is several
-    assert ("95% interval+20.0 to +30.0" in text) is not several
+    less = "points (A less B), 95% interval"
+    assert (f"found by search72.0% against 40.0%: +32.0 {less} at least +28.0" in text) is several
+    assert (f"found by search72.0% against 40.0%: +32.0 {less} +28.0 to +36.0" in text) is not several
+    assert (f"latent 775.0% against 50.0%: +25.0 {less} at least +20.0" in text) is several
+    assert (f"latent 775.0% against 50.0%: +25.0 {less} +20.0 to +30.0" in text) is not several
     assert ("12.5 points more" in text) is not several, "more in the other side is shown against one alone"
-    assert ("C2.0%" in text) is several, "every side has its bar"
+    assert ("C10.0%" in text) is several, "every side has its bar"
     assert "One finding because of: same documents." in text
     for source in ("s3://b/s", "f" * 64, "plans 0, 1, commits 0-4", "at most 200 a direction"):
         assert source in text
@@ -45,26 +47,103 @@ def test_the_first_screen_is_sentences():
     text = words(result().page())
     opening = text[: text.index("The evidence")]
     assert "1,000 texts of A were compared with 1,000 of B." in opening
-    assert "More often in A than in Btables: 72% of texts, against 40%" in opening
-    assert "Texts of A are longer than B in 70% of pairs (median 8 against 8 tokens)" in opening
-    assert "The same texts proposed the differences and measured them" in opening
+    assert "More often in A than in B Words and markstables: 72.0% of texts, against 40.0%" in opening
+    assert "Texts of A are longer than those of B: half of them have 8 tokens (pieces of words) or more" in opening
+    assert "The same texts said what to look at and were measured" in text
     several = words(result(several=True).page())
-    assert "tables: 72% of texts, against at most 40% (B)" in several
+    assert "tables: 72.0% of texts, against at most 40.0% (B)" in several
+
+
+def test_a_finding_has_one_pair_of_shares():
+    """What the name claims leads everywhere; the latent's own shares stand in the folded statistics alone, by name."""
+    html = result().page()
+    card = html[html.index('id="latent-7"') :]
+    shown, folded = card[: card.index("<details>")], card[card.index("<details>") :]
+    assert "72.0%" in shown
+    assert "40.0%" in shown
+    for other in ("75.0%", "50.0%", "25.0"):
+        assert other not in words(f"</style>{shown}")
+        assert other in folded
+    opening = words(html)
+    assert "75.0%" not in opening[: opening.index("The evidence")]
+
+
+def test_a_verified_statement_is_its_finding():
+    """Without a model there is no section of statements: the finding has the statement's shares, and the page says how
+    many were confirmed."""
+    html = with_plain_statement(result()).page()
+    text = words(html)
+    assert "Hypotheses" not in text
+    assert "The text has tables." not in text
+    assert "tables: 81% of texts, against 20%" in text
+    assert "61 points more" in text
+    assert "72.0%" not in text, "the sample's share would be a second answer"
+    assert "1 name was put as a statement on a text and searched for in 100 and 100 texts: 1 is confirmed" in text
+    assert text.count("No language model took part.") == 1
+    doubtful = with_plain_statement(result(), yes=(30, 28))
+    weak = replace(doubtful.hypotheses.methods[0].verification.verified[0], lower=-0.1)
+    done = replace(doubtful.hypotheses.methods[0].verification, verified=(weak,))
+    method = replace(doubtful.hypotheses.methods[0], verification=done)
+    page = words(replace(doubtful, hypotheses=replace(doubtful.hypotheses, methods=(method,))).page())
+    assert "too small a difference to be sure of" in page
+    assert "tables: 30% of texts" not in page[: page.index("The evidence")]
 
 
 def test_findings_without_names_are_in_the_opening_too():
-    """A store without labels and texts that name nothing: the words that a latent is strongest on stand for it."""
+    """A label that no search bears out is a guess, and said to be one; without a label the words that a latent is
+    strongest on stand for it. Both have the latent's own shares."""
     nameless = result(found=False).names
     text = words(result(names=nameless).page())
     opening = text[: text.index("The evidence")]
-    assert "latent 7, a feature without a name, strongest on table 90%: in 75.0% of texts, against 50.0%" in opening
-    assert "More often in B than in Alatent 9, a feature without a name: in 12.5% of texts, against 0.0%" in opening
-    assert "plain test" not in opening
+    assert "nothing that differs has a name that holds here" in opening
+    assert "no search of these texts bears out what it is called elsewhere" in opening
+    assert "perhaps tables: 75.0% of texts, against 50.0%" in opening
+    assert "More often in B than in A 1 differs, but no name for it holds" in opening
+    assert "latent 9: 12.5% of texts, against 0.0%" in opening
+    failed = replace(result().names.of[7], borne_out=False, text="chairs", holds=(0.1, 0.09))
+    text = words(result(names=replace(nameless, of={7: failed})).page())
+    assert "a guess: no search of these texts bears it out" in text
+    assert "a search for “chairs” (10.0% against 9.0%) tells in 90% where the latent is" in text
+    rows = result().rows
+    at = rows.schema.get_field_index("label")
+    bare = result(names=nameless, rows=rows.set_column(at, "label", pa.nulls(3, pa.string())))
+    assert "no name; strongest on table: 75.0% of texts, against 50.0%" in words(bare.page())
+
+
+def test_guesses_are_folded_behind_what_is_named():
+    """They are listed where little else is, and behind a line where three findings have a name."""
+    nine = result().rows.slice(2, 1).to_pylist()[0] | {"difference": 0.125, "frequency_target": 0.125}
+    nine |= {"frequency_other": 0.0, "documents": [125, 0], "label": "clocks"}
+    first = result().rows.to_pylist()[0]
+    rows = [first, *(first | {"latent": latent} for latent in (11, 12)), nine]
+    groups = [LatentGroup("tables", (latent,), "") for latent in (7, 11, 12)]
+    clocks = LatentGroup("clocks", (9,), "")
+    names = replace(result().names, of={latent: result().names.of[7] for latent in (7, 11, 12)})
+    evidence = {latent: result().evidence[7] for latent in (7, 9, 11, 12)}
+    made = result(rows=pa.Table.from_pylist(rows, result().rows.schema), names=names, evidence=evidence)
+    html = replace(made, less=(), more=(*groups, clocks)).page()
+    assert "<details><summary>1 more differs, but no name for it holds</summary>" in html
+    opening = words(html)[: words(html).index("The evidence")]
+    assert opening.index("tables") < opening.index("perhaps clocks: 12.5% of texts, against 0.0%")
+    few = replace(made, less=(), more=(groups[0], clocks)).page()
+    assert "<details open><summary>1 more differs, but no name for it holds</summary>" in few
+    assert "<details open><summary>1 differs" in result().page(), "nothing of B has a name"
+
+
+@pytest.mark.parametrize("made", [result(), result(True), with_hypotheses(halved(result())), many(50, result())])
+def test_every_link_leads_somewhere(made):
+    """To a card of this page; a finding without a card is no link."""
+    html = made.page()
+    linked = set(re.findall(r'href="#([^"]+)"', html))
+    assert linked
+    assert linked <= set(re.findall(r'id="([^"]+)"', html))
+    bare = replace(made, evidence={}).page()
+    assert "href" not in bare
 
 
 def test_intervals_of_the_shares_are_wilsons():
-    """Wilson's interval of 750 of 1,000 is 0.7222 to 0.7758 (by its closed form); bars run to 1 here."""
-    n, p, z = 1000, 0.75, 1.959964
+    """Wilson's interval of 720 of 1,000 is 0.6914 to 0.7469 (by its closed form); bars run to 1 here."""
+    n, p, z = 1000, 0.72, 1.959964
     half = z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
     low, high = ((p + z * z / (2 * n) + sign * half) / (1 + z * z / n) for sign in (-1, 1))
     assert f'<u style="left:{100 * low:.2f}%;width:{100 * (high - low):.2f}%"></u>' in result().page()
@@ -74,7 +153,7 @@ def test_counts_of_other_documents_draw_no_interval():
     """Where the counts are not those of the sizes that are known, there is a bar and no interval."""
     made = result()
     rows = made.rows.set_column(made.rows.schema.get_field_index("documents"), "documents", pa.array([[40, 20]] * 3))
-    html = result(rows=rows).page()
+    html = result(rows=rows, names=result(found=False).names).page()
     assert "<u style" not in html
     assert "75.0%" in words(html)
 
@@ -82,15 +161,18 @@ def test_counts_of_other_documents_draw_no_interval():
 def test_halves_are_said_in_words():
     """Which half proposed and which measured, and whether the other half bears the finding out."""
     text = words(halved(result()).page())
-    assert "Differences were looked for in one half of the texts and measured in the other, 1,000 of A" in text
+    assert "are of the other half, 1,000 of A and 1,000 of B: fresh texts" in text
     assert "confirmed on fresh texts" in text
-    assert "in the proposing half+28.0" in text
+    assert "in the half that chose it+28.0" in text
     assert "by hash of text: 1,000 and 1,000 documents propose" in text
-    assert "flatters" not in text
+    assert "look a little larger" not in text
     rows = halved(result()).rows
     at = rows.schema.get_field_index("confirmed")
     weak = halved(result(rows=rows.set_column(at, "confirmed", pa.array([False] * 3))))
-    assert "not confirmed on fresh texts" in words(weak.page())
+    text = words(weak.page())
+    assert "not confirmed on fresh texts" in text
+    assert "1 difference that fresh texts do not confirm" in text
+    assert "tables:" not in text[: text.index("The evidence")], "what does not hold is not in the opening"
 
 
 def test_examples_stand_beside_the_other_sides():
@@ -103,10 +185,9 @@ def test_examples_stand_beside_the_other_sides():
     paired = replace(paired, beside={7: (answer, None)})
     text = words(paired.page())
     assert "B same prompt_idA list of things …" in text
-    assert "B same prompt_idhas it too" in text
-    assert "2,000 pairs" in text
+    assert "always for the same prompt_id (2,000 of them)" in text
     paired = replace(paired, beside={7: (None,)})
-    assert "The answers of B with the same prompt_id have it too." in words(paired.page())
+    assert "where B has the feature too for the same prompt_id" in words(paired.page())
     none = result()
     none = replace(none, beside={7: ()})
     assert "no text here has it" in words(none.page())
@@ -116,17 +197,22 @@ def test_a_difference_that_stays_at_equal_length_is_not_called_length():
     """The badge and the figure agree."""
     made = result()
     at = made.rows.schema.get_field_index("separable_from_length")
-    text = words(result(rows=made.rows.set_column(at, "separable_from_length", pa.array([True] * 3))).page())
+    rows = made.rows.set_column(at, "separable_from_length", pa.array([True] * 3))
+    text = words(result(rows=rows).page())
     assert "not explained by length" in text
     assert "length may explain it" not in text
     assert "not separable" not in text
+    at = rows.schema.get_field_index("difference_at_equal_length")
+    gone = pa.array([-0.01, None, None])
+    text = words(result(rows=rows.set_column(at, "difference_at_equal_length", gone)).page())
+    assert "length may explain it" in text, "the texts that measure show nothing of it at equal length"
 
 
 def test_what_length_explains_is_folded_and_counted():
     """Such differences are no findings, but they are not hidden either."""
     aside = {"by_length": 12, "by_given": 0}
     html = result(by_length=(LatentGroup("long ones", (3,), ""),), set_aside=aside).page()
-    assert "12 more latents differ, but no more than the texts’ lengths explain" in words(html)
+    assert "12 more features differ, but no more than the texts’ lengths explain" in words(html)
     assert "<summary>1 difference that is not separable from length</summary>" in html
     assert "3 long ones+1.0" in words(html)
 
@@ -141,8 +227,10 @@ def test_missing_evidence_is_said():
 def test_nothing_found_is_said_with_what_came_nearest():
     """An empty result is a result."""
     text = words(result(found=False).page())
-    assert "None of 3 tested latents (features of text) differs by more than 3 points" in text
-    assert "largest difference is +25.0 points" in text
+    assert "No difference was found that is clearer than chance" in text
+    assert "3 features of text (latents) were tested. None differs by more than 3 points" in text
+    assert "largest difference is 25 points" in text
+    assert "left out of the lists" not in text
     assert "More often in" not in text
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from saeray.analysis.diff.beside import beside
 from saeray.analysis.diff.confounders import classes
 from saeray.analysis.diff.design import Design
-from saeray.analysis.diff.findings import Candidates, Groups, candidates, grouped
+from saeray.analysis.diff.findings import Candidates, Groups, candidates, grouped, leading
 from saeray.analysis.diff.measure import Measured
 from saeray.analysis.diff.names import Names
 from saeray.analysis.diff.options import Options
@@ -28,7 +28,7 @@ from saeray.stats.significance import benjamini_hochberg
 Bool = NDArray[np.bool_]
 Int64 = NDArray[np.int64]
 
-#: Findings of each direction that get examples and a place on the page.
+#: Findings of each direction that get examples and a place on the page, and as many again that have no name.
 SHOWN = 20
 #: A side counts as longer when a random document of it is longer than one of the other with more than this chance.
 NOTICEABLE = 0.55
@@ -138,13 +138,12 @@ def conclude(
 ) -> DiffResult:
     """The result: findings by their names, evidence from the documents that verify, and a row a tested latent."""
     more, less = chosen.candidates.findings(names, making.meanings)
-    if design.proposing is not None:
-        names = with_shares(names, design.verifiers().sides, DOCUMENTS)
+    verify = design.verifiers()
+    names = with_shares(names, verify.sides, DOCUMENTS, verify.keys)
     leader = {latent: group.latents[0] for group in (*more, *less) for latent in group.latents}
-    verify = design.verifiers().sides
-    evidence = collect(verify[0], [group.latents[0] for group in more[:SHOWN]])
+    evidence = collect(verify.sides[0], leading(more, names, SHOWN))
     if len(design.sides) == 2:
-        evidence |= collect(verify[1], [group.latents[0] for group in less[:SHOWN]])
+        evidence |= collect(verify.sides[1], leading(less, names, SHOWN))
     columns = measured.columns | dict(corrected)
     held = _held_against(design, evidence, {group.latents[0] for group in less}, columns)
     latents = measured.tested.tolist()
@@ -166,7 +165,7 @@ def conclude(
         by_length=chosen.aside["by_length"],
         by_given=chosen.aside["by_given"],
         set_aside=chosen.set_aside,
-        beside=beside(design.verifiers(), evidence, held),
+        beside=beside(verify, evidence, held),
     )
 
 

@@ -83,6 +83,17 @@ def count_design(design: Design, inner: Int64, d_sae: int, partners: Sequence[Pa
     return tuple(halves[0]), tuple(halves[1])
 
 
+def postings(halves: Halves, tested: Int64) -> Int64:
+    """In how many documents of both halves, of all sides and channels, each latent of `tested` is; int64[m]."""
+    distinct = halves if halves[0][0] is not halves[1][0] else halves[:1]
+    found = np.zeros(tested.size, np.int64)
+    for side in (side for half in distinct for side in half):
+        found += side.total.documents[tested]
+        if side.given is not None:
+            found += side.given.present[tested]
+    return found
+
+
 def _in_turn(group: Int64) -> Callable[[pa.RecordBatch], Int64]:
     """The groups of each batch, batches taken in scan order."""
     first = 0

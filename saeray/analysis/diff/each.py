@@ -18,13 +18,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from saeray.analysis.diff.conclude import Making, choose, conclude, correct, length_edges
-from saeray.analysis.diff.counts import Counts, Halves
+from saeray.analysis.diff.counts import Counts, Halves, postings
 from saeray.analysis.diff.design import Design
 from saeray.analysis.diff.measure import measure, supported_latents
 from saeray.analysis.diff.naming import Namer
 from saeray.analysis.diff.options import Options
 from saeray.analysis.diff.plain_tests import DOCUMENTS
-from saeray.analysis.diff.presence import pieces
+from saeray.analysis.diff.presence import Runs, runs
 from saeray.analysis.diff.result import DiffResult
 from saeray.analysis.diff.setup import arrange
 from saeray.analysis.diff.tests import Tested, paired, unpaired
@@ -78,7 +78,7 @@ class EachResult:
     def first(self, value: str, limit: int) -> list[dict[str, Any]]:
         """The first findings of one value, of what it does more: those that stand."""
         result = self.results[value]
-        return [result.line(group) for group in result.more if result.stands(group)][:limit]
+        return [result.line(group) for group in result.order(0).best[:limit]]
 
     def page(self) -> str:
         """The index, one HTML page."""
@@ -112,9 +112,9 @@ def diff_each(store: Store, target: str, column: str, options: Options, meanings
     designs = [_versus(corpus, made.design, values, i, options) for i in range(len(values.values))]
     smallest = min(side.n_documents for design in designs for side in design.proposers().sides)
     support = options.support(smallest)
-    tested = supported_latents((tuple(halves[0]), tuple(halves[1])), support)
+    tested = supported_latents(halves, support)
     own = [_halves(halves, i, options) for i in range(len(designs))]
-    figures = _figures(corpus, designs, own, tested, inner)
+    figures = _figures(corpus, designs, own, tested, runs(postings(halves, tested), corpus.code.size), inner)
     measured = [measure(*one) for one in zip(designs, own, [tested] * len(designs), figures, strict=True)]
     corrected = correct(measured, options)
     making = Making(options, support, inner, labels, made_with, {**made.facts, "by": column, "value": None})
@@ -157,10 +157,10 @@ def _versus(corpus: Corpus, design: Design, values: Values, i: int, options: Opt
     )
 
 
-def _halves(counts: tuple[list[Counts], list[Counts]], i: int, options: Options) -> Halves:
+def _halves(counts: Halves, i: int, options: Options) -> Halves:
     """Counts of each half, value `i` first; with "rest" the others as one."""
 
-    def sides(half: list[Counts]) -> tuple[Counts, ...]:
+    def sides(half: Sequence[Counts]) -> tuple[Counts, ...]:
         others = [one for j, one in enumerate(half) if j != i]
         return (half[i], reduce(add, others)) if options.against == "rest" else (half[i], *others)
 
@@ -168,18 +168,19 @@ def _halves(counts: tuple[list[Counts], list[Counts]], i: int, options: Options)
 
 
 def _figures(
-    corpus: Corpus, designs: Sequence[Design], halves: Sequence[Halves], tested: Int64, inner: Int64
+    corpus: Corpus, designs: Sequence[Design], halves: Sequence[Halves], tested: Int64, taken: Runs, inner: Int64
 ) -> list[Tested]:
-    """p-values and limits of each comparison; when paired the rows are read once for all, a pass a piece of latents."""
+    """p-values and limits of each comparison; when paired the rows are read once for all."""
     if corpus.keys is None or not tested.size:
         return [unpaired(one, tested) for one in halves]
     parts: list[list[Tested]] = [[] for _ in designs]
-    for cut in pieces(tested, corpus.base.n_documents):
-        rows = corpus.rows(tested[cut], inner)
+    for rows in corpus.rows(tested, taken, inner):
+        each = [rows.where(corpus.code == i) for i in range(len(designs))]
         for i, design in enumerate(designs):
-            order = [i, *(j for j in range(len(designs)) if j != i)]
-            masks = [corpus.code == j for j in order] if len(design.sides) > 2 else [corpus.code == i, corpus.code != i]
-            parts[i].append(paired(design, [rows.where(mask) for mask in masks], len(inner) + 1))
+            others = [one for j, one in enumerate(each) if j != i]
+            if len(others) != len(design.sides) - 1:
+                others = [rows.where(corpus.code != i)]
+            parts[i].append(paired(design, [each[i], *others], len(inner) + 1))
     return [Tested.joined(one) for one in parts]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from saeray.labels.meanings import Meanings
 
 #: Findings of each direction that are given a name: three screens of them.
 NAMED = 60
+#: Latents of a finding that names are sought for, strongest first: the clearest name may be that of the second.
+MEMBERS = 4
 
 Groups = tuple[LatentGroup, ...]
 
@@ -33,12 +35,13 @@ class Candidates:
 
     @property
     def leaders(self) -> dict[int, float]:
-        """The latents that are to be named, with their differences."""
-        return {group.latents[0]: self.strength[group.latents[0]] for side in self._both for group in side[:NAMED]}
+        """The latents that are to be named, with their differences: those that may come to lead a finding."""
+        members = (latent for side in self._both for group in side[:NAMED] for latent in group.latents[:MEMBERS])
+        return {latent: self.strength[latent] for latent in members}
 
     def findings(self, names: Names, meanings: Meanings) -> tuple[Groups, Groups]:
         """Those of either direction as findings, by their names."""
-        more, less = (_named_first(groups, names, _sizes(self.strength), meanings) for groups in self._both)
+        more, less = (_named_first(groups, names, self.strength, meanings) for groups in self._both)
         return more, less
 
     @property
@@ -73,6 +76,13 @@ def borne_out(names: Names, group: LatentGroup) -> bool:
     return name is not None and name.borne_out
 
 
+def leading(groups: Sequence[LatentGroup], names: Names, most: int) -> list[int]:
+    """The leading latents of the first `most` findings with a name that holds, and of as many without one: a page that
+    is full of names still shows what has none."""
+    named = [group.latents[0] for group in groups if borne_out(names, group)]
+    return named[:most] + [group.latents[0] for group in groups if group.latents[0] not in named][:most]
+
+
 def grouped(side: Side, latents: Sequence[int], size: Mapping[int, float], meanings: Meanings) -> Groups:
     """Latents with one meaning as one group, led by the one that differs most."""
     if not latents:
@@ -89,12 +99,13 @@ def grouped(side: Side, latents: Sequence[int], size: Mapping[int, float], meani
     )
 
 
-def _named_first(groups: Groups, names: Names, size: Mapping[int, float], meanings: Meanings) -> Groups:
+def _named_first(groups: Groups, names: Names, strength: Mapping[int, float], meanings: Meanings) -> Groups:
     """Findings with names that hold, by how much of a difference each accounts for; those whose names hold in the same
     documents are one. Then all others, strongest first."""
-    known = {group.latents[0]: group for group in groups if borne_out(names, group)}
+    led = [_led(group, names, strength) for group in groups]
+    known = {group.latents[0]: group for group in led if borne_out(names, group)}
     others = sorted(
-        (group for group in groups if group.latents[0] not in known), key=lambda group: -size[group.latents[0]]
+        (group for group in led if group.latents[0] not in known), key=lambda group: -abs(strength[group.latents[0]])
     )
     if not known:
         return tuple(others)
@@ -106,9 +117,18 @@ def _named_first(groups: Groups, names: Names, size: Mapping[int, float], meanin
         embeddings=meanings.embed([texts[latent] for latent in latents]),
         documents_csr=names.columns(latents),
         near=meanings.near or 1.0,
-        weight=[names.of[latent].weight for latent in latents],
+        weight=[names.weight(latent, strength[latent]) for latent in latents],
     )
     return (*(_joined([known[latent] for latent in one.latents], one) for one in merged), *others)
+
+
+def _led(group: LatentGroup, names: Names, strength: Mapping[int, float]) -> LatentGroup:
+    """The group led by the latent whose name accounts for most; by the strongest where no name holds."""
+    named = [latent for latent in group.latents if latent in names.of and names.of[latent].borne_out]
+    if not named:
+        return group
+    first = max(named, key=lambda latent: names.weight(latent, strength[latent]))
+    return replace(group, latents=(first, *(latent for latent in group.latents if latent != first)))
 
 
 def _joined(groups: Sequence[LatentGroup], by: LatentGroup) -> LatentGroup:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -13,19 +13,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from saeray.analysis.diff.confounders import standardised
-from saeray.analysis.diff.counts import Counts, Halves
+from saeray.analysis.diff.counts import Counts, Halves, postings
 from saeray.analysis.diff.design import Design
 from saeray.analysis.diff.given import Partner
-from saeray.analysis.diff.presence import pieces, presence, wide
-from saeray.analysis.diff.tests import Rows, Tested, paired, unpaired
+from saeray.analysis.diff.presence import rows_of, runs
+from saeray.analysis.diff.tests import Tested, paired, unpaired
 from saeray.stats.length import standardise
 from saeray.stats.significance import supported
 
 Int64 = NDArray[np.int64]
 Float64 = NDArray[np.float64]
-
-#: Presence of some latents in the documents of each side.
-Reader = Callable[[Int64], Sequence[Rows]]
 
 
 @dataclass(frozen=True)
@@ -56,37 +53,18 @@ def supported_latents(halves: Halves, support: int) -> Int64:
     return np.flatnonzero(supported(total.documents, total.n_documents, support))
 
 
-def reader(design: Design, inner: Int64, partners: Sequence[Partner] | None = None) -> Reader:
-    """Presence straight from the sides, a pass a piece of latents."""
-
-    def read(latents: Int64) -> list[Rows]:
-        found = []
-        for s, side in enumerate(design.sides):
-            given = None if partners is None else presence(side, latents, partners[s])
-            found.append(Rows(presence(side, latents), length_class(side.lengths, inner), given))
-        return found
-
-    return read
-
-
-def length_class(n_tokens: Int64, inner: Int64) -> Int64:
-    """The class of length of each document, int64[documents, 1]."""
-    return np.searchsorted(inner, n_tokens, side="right").astype(np.int64)[:, None]
-
-
-def figures(design: Design, halves: Halves, tested: Int64, inner: Int64, read: Reader) -> Tested:
-    """p-values and limits of the latents of `tested`."""
+def figures(
+    design: Design, halves: Halves, tested: Int64, inner: Int64, partners: Sequence[Partner] | None = None
+) -> Tested:
+    """p-values and limits of the latents of `tested`; when paired, in one pass over the rows of each side."""
     if design.keys is None or not tested.size:
         return unpaired(halves, tested)
-    documents = sum(side.n_documents for side in design.sides)
-    counted = halves[:1] if design.proposing is None else halves
-    postings = np.sum([side.total.documents[tested] for half in counted for side in half], axis=0)
-    parts: list[Tested] = []
-    for some in wide(postings):
-        rows = [one.by_column() for one in read(tested[some])]
-        for cut in pieces(tested[some], documents):
-            parts.append(paired(design, [one.columns(cut) for one in rows], len(inner) + 1))
-    return Tested.joined(parts)
+    taken = runs(postings(halves, tested), sum(side.n_documents for side in design.sides))
+    pieces = (
+        rows_of(side, tested, taken, inner, None if partners is None else partners[s])
+        for s, side in enumerate(design.sides)
+    )
+    return Tested.joined([paired(design, rows, len(inner) + 1) for rows in zip(*pieces, strict=True)])
 
 
 def measure(design: Design, halves: Halves, tested: Int64, found: Tested) -> Measured:

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from scipy import sparse
 
+from saeray.labels.surface import index, tests
+
 Test = dict[str, Any]
+#: What a name is about: how texts are written or what they do; what they are about; which words and marks they use.
+Kind = Literal["form", "topic", "words"]
+#: Characters that lay a text out, as "**" and "###" do, and are no part of its sentences.
+LAYOUT = frozenset("*#`|•~_")
+#: Lists of `labels.manner` that are no way of writing: of things that texts are about, and of what every text has.
+THINGS = frozenset(["body", "colours", "family", "months_days", "number_words", "places", "time_words"])
+GRAMMAR = frozenset(["articles", "be_have", "comparison", "conjunctions", "demonstratives", "possessive_pronouns"])
+GRAMMAR |= frozenset(["prepositions", "pronouns", "quantities", "question_words", "relatives"])
 
 #: A name of function words or common marks ("the word ‘an’", "commas") is as true as another and tells less, so it
 #: counts as half of one; a name of the whole text, not of where the latent peaks, as four fifths.
@@ -20,11 +30,12 @@ LABEL, HERE = "label", "these documents"
 
 @dataclass(frozen=True)
 class Name:
-    """What a latent is called here. `source`: `LABEL` or `HERE`. `agreement`: balanced accuracy of its test on
-    documents that proposed nothing; `holds`: the share of each side's documents that pass the test, target first;
-    `difference`: of these, target less the highest other, at equal length where there is one; `borne_out`: the test
-    agrees and differs as the latent does; `plain`: it is of function words or common marks alone; `test`: its test, as
-    `labels.predict` runs it."""
+    """What a latent is called here. `source`: `LABEL` or `HERE`. `agreement`: how often the latent is stronger where
+    its test passes than where not, on documents that proposed nothing; `holds`: the share of each side's documents that
+    pass the test, target first; `difference`: of these, target less the highest other, at equal length where there is
+    one; `borne_out`: the test agrees and differs as the latent does; `plain`: it is of function words or common marks
+    alone; `test`: its test, as `labels.predict` runs it. `read`: the documents of each side that `holds` are shares of;
+    `limits`: the 95% interval of `gap`, without an upper end against several; both empty where nobody counted."""
 
     text: str
     source: str
@@ -34,6 +45,18 @@ class Name:
     borne_out: bool
     plain: bool = False
     test: Test = field(default_factory=dict)
+    read: tuple[int, ...] = ()
+    limits: tuple[float, float | None] | None = None
+
+    @property
+    def gap(self) -> float:
+        """Of `holds` the target's less the highest other."""
+        return self.holds[0] - max(self.holds[1:])
+
+    @property
+    def kind(self) -> Kind:
+        """What the test asks for: a form or a way of writing, a topic, or words."""
+        return kind_of(self.test)
 
     @property
     def weight(self) -> float:
@@ -55,6 +78,27 @@ class Names:
         """The columns of some named latents, in their order."""
         place = {latent: i for i, latent in enumerate(self.of)}
         return self.passing[:, [place[latent] for latent in latents]]
+
+    def weight(self, latent: int, strength: float) -> float:
+        """How much of a latent's difference `strength` its name accounts for: never more than there is of either. A
+        broad name ("the word ‘you’") of a faint latent would else lead the clear one that it stands behind."""
+        name = self.of[latent]
+        return name.weight * min(1.0, abs(strength) / abs(name.difference)) if name.difference else 0.0
+
+
+def kind_of(test: Test) -> Kind:
+    """What a test asks for: of several tests at once the first that is no word decides."""
+    if test.get("kind") == "surface":
+        name = str(test.get("name"))
+        found = index().get(name)
+        if name in THINGS or (found is not None and tests()[found].family == "topic"):
+            return "topic"
+        return "words" if name in GRAMMAR else "form"
+    if test.get("kind") == "words":
+        return "form" if all(LAYOUT.issuperset(word) for word in test["words"]) else "words"
+    if test.get("kind") == "all":
+        return next((kind for one in test["of"] if (kind := kind_of(one)) != "words"), "words")
+    return "topic"
 
 
 NO_NAMES = Names({}, sparse.csr_matrix((0, 0), dtype=bool), 0)

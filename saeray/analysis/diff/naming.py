@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.stats import rankdata
 
 from saeray.analysis.diff.names import HERE, LABEL, NO_NAMES, Name, Names, Test
 from saeray.analysis.diff.plain_tests import DOCUMENTS, Texts
@@ -31,8 +32,10 @@ from saeray.stats.length import standardise
 
 Bool = NDArray[np.bool_]
 
-#: Balanced accuracy from which a name tells where its latent is. Of 86 names read beside their sentences, those of 0.65
-#: and more were right but for 3; below it two thirds were of words that stand in nearly every text.
+#: From here on a name tells where its latent is strong: by chance a document that passes has more of it in 0.5 of
+#: pairs. Against mere presence ("dog" finds the strong part of a latent that is faintly in half of all texts) a third
+#: fewer names held; of five sets with known differences, 61 names for 46, all of which leaned the right way on the half
+#: that proposed none, 45 for 37 by more than chance.
 AGREES = 0.65
 #: Further latents that names are proposed beside: what all peak on is no latent's own.
 BACKGROUND = 256
@@ -95,41 +98,43 @@ class Namer:
             tried = []
             for source, offered in ((HERE, self._proposed.get(latent)), (LABEL, self._labels.get(latent))):
                 if offered and offered[1].get("kind", "none") != "none":
-                    passes = self._texts.passes(offered[1])
-                    agreement = sample.agreement(i, passes) + (BETTER if source == LABEL else 0.0)
-                    tried.append((agreement, source, _tested(offered), passes))
+                    (text, test), passes = _tested(offered), self._texts.passes(offered[1])
+                    named = sample.named(i, text, source, passes, differences[latent])
+                    better = named.agreement + (BETTER if source == LABEL else 0.0)
+                    tested = replace(named, plain=_plain(test), test=test)
+                    tried.append((named.borne_out, better, source, tested, passes))
             if tried:
-                _, source, (text, test), passes = max(tried, key=lambda one: one[:2])
-                named = sample.named(i, text, source, passes, differences[latent])
-                found[latent] = replace(named, plain=_plain(test), test=test)
+                *_, named, passes = max(tried, key=lambda one: one[:3])
+                found[latent] = named
                 columns.append(sparse.csc_matrix(passes[:, None]))
         passing = sparse.hstack(columns).tocsr() if columns else sparse.csr_matrix((len(sample.units), 0), dtype=bool)
         return Names(found, passing, len(sample.units))
 
 
 class _Sample:
-    """Some documents of all sides: their units, side, stratum, which of the wanted latents they have, and which of
+    """Some documents of all sides: their units, side, stratum, how strong each wanted latent is in them, and which of
     them propose no names."""
 
     def __init__(self, sides: Sequence[Side], wanted: NDArray[np.int64], inner: NDArray[np.int64]) -> None:
         self.sides, self.wanted, self.n_sides = sides, wanted, len(sides)
         self.keep = [spread(side.n_documents, max(1, DOCUMENTS // len(sides))) for side in sides]
         texts: list[str] = []
-        of_side, rows, n_tokens = [], [], []
+        rows: list[tuple[list[int], list[float]]] = []
+        of_side, n_tokens = [], []
         for s in range(len(sides)):
-            for table in self.scan(s, ["text", "n_tokens", "latents"]):
+            for table in self.scan(s, ["text", "n_tokens", "latents", "max"]):
                 texts += [text or "" for text in table.column("text").to_pylist()]
                 n_tokens += table.column("n_tokens").to_pylist()
                 of_side += [s] * table.num_rows
-                rows += table.column("latents").to_pylist()
+                rows += zip(table.column("latents").to_pylist(), table.column("max").to_pylist(), strict=True)
         self.units = [units(text) for text in texts]
         self.held_out = np.array([split_of(text) != "propose" for text in texts], bool)
         self.side = np.array(of_side, np.int64)
         self.stratum = np.searchsorted(inner, np.array(n_tokens, np.int64), side="right")
         self.n_strata = len(inner) + 1
-        self.present = np.zeros((len(texts), len(wanted)), bool)
-        for row, found in enumerate(rows):
-            self.present[row, found] = True
+        self.strength = np.zeros((len(texts), len(wanted)), np.float32)
+        for row, (found, strongest) in enumerate(rows):
+            self.strength[row, found] = strongest
 
     def scan(self, s: int, columns: Sequence[str]) -> Iterator[pa.Table]:
         """The sampled documents of side `s`; of their latents the wanted ones, numbered by their place in `wanted`."""
@@ -159,11 +164,13 @@ class _Sample:
         return Side("sample", first.dataset, first.channel, ids, n_tokens, first.stored, first.source, scan)
 
     def agreement(self, i: int, passes: Bool) -> float:
-        """Balanced accuracy of `passes` bool[documents] for latent `i`, on documents that proposed nothing."""
-        has, hit = self.present[self.held_out, i], passes[self.held_out]
-        if has.all() or not has.any():
+        """How often latent `i` is stronger in a document that passes than in one that does not, ties as half, on
+        documents that proposed nothing. `passes` bool[documents]. Mann & Whitney 1947, Ann. Math. Stat. 18:50."""
+        strength, hit = self.strength[self.held_out, i], passes[self.held_out]
+        n, m = int(hit.sum()), int((~hit).sum())
+        if not n or not m:
             return 0.5
-        return float((hit[has].mean() + 1 - hit[~has].mean()) / 2)
+        return float((rankdata(strength)[hit].sum() - n * (n + 1) / 2) / (n * m))
 
     def named(self, i: int, text: str, source: str, passes: Bool, difference: float) -> Name:
         """The name of latent `i` with what its test says of each side."""
@@ -175,7 +182,8 @@ class _Sample:
         own = float(rates[0] - rates[1:].max())
         agreement = self.agreement(i, passes)
         shows = own * np.sign(difference) >= SHARE * abs(difference) > 0
-        return Name(text, source, agreement, holds, own, bool(shows and agreement >= AGREES))
+        read = tuple(int((self.side == s).sum()) for s in range(n))
+        return Name(text, source, agreement, holds, own, bool(shows and agreement >= AGREES), read=read)
 
     def _counts(self, passes: Bool, s: int, stratum: int) -> Frequencies:
         there = (self.side == s) & (self.stratum == stratum)

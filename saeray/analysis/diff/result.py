@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from saeray.analysis.diff.claims import Order, by_kind
 from saeray.analysis.diff.design import NO_DESIGN, Design
 from saeray.analysis.diff.findings import borne_out, row_of
-from saeray.analysis.diff.names import NO_NAMES, Names
+from saeray.analysis.diff.names import NO_NAMES, Name, Names
 from saeray.analysis.evidence import Evidence, Example
+from saeray.analysis.hypotheses.statements import PLAIN
 from saeray.labels.groups import LatentGroup
 
 if TYPE_CHECKING:
     from saeray.analysis.hypotheses.statements import Hypotheses
+    from saeray.analysis.hypotheses.verify import Verified
 
 
 @dataclass(frozen=True)
@@ -72,25 +75,65 @@ class DiffResult:
         }
 
     def table(self, limit: int = 10) -> list[dict[str, Any]]:
-        """The first findings for a terminal, at most `limit` a direction, target's first: those that stand, or all
-        where none does."""
-        shown = []
-        for groups in (self.more, self.less):
-            best = [group for group in groups if self.stands(group)]
-            shown += [self.line(group) for group in (best or groups)[:limit]]
-        return shown
+        """The first findings for a terminal, at most `limit` a direction, target's first: those that stand, or those
+        without a name where none does."""
+        orders = [self.order(side) for side in (0, 1)]
+        return [self.line(group) for order in orders for group in (order.best or order.guesses)[:limit]]
+
+    def order(self, side: int) -> Order:
+        """The findings of a direction (0: more in the target) as they are read."""
+        groups = self.less if side else self.more
+        names = {group: name for group in groups if (name := self.called(group)) and self._holds(group, name)}
+        rest = sorted(
+            (group for group in groups if group not in names),
+            key=lambda group: -abs(self.row(group.latents[0])["difference"]),
+        )
+        guesses = tuple(group for group in rest if not self.named(group) and self.confirmed(group))
+        return Order(by_kind(names), guesses, tuple(group for group in rest if group not in guesses))
 
     def stands(self, group: LatentGroup) -> bool:
         """Whether the finding has a name that is borne out, and where one half proposed it, the other confirms the
-        difference and finds the name more often on the same side."""
-        if not self.named(group) or not self.parameters.get("halves", False):
-            return self.named(group)
-        row, holds = self.row(group.latents[0]), self.names.of[group.latents[0]].holds
-        return bool(row["confirmed"]) and (holds[0] - max(holds[1:])) * row["difference"] > 0
+        difference and finds the name more often on the same side, by more than chance where its interval is known."""
+        name = self.called(group)
+        return name is not None and self._holds(group, name)
+
+    def confirmed(self, group: LatentGroup) -> bool:
+        """Whether the half that measures bears the leading latent's difference out; true where there are no halves."""
+        return not self.parameters.get("halves", False) or bool(self.row(group.latents[0])["confirmed"])
 
     def named(self, group: LatentGroup) -> bool:
         """Whether the finding has a name that is borne out by these documents."""
         return borne_out(self.names, group)
+
+    def called(self, group: LatentGroup) -> Name | None:
+        """The finding's name where one is borne out, with the shares that it is shown with: those of the statement that
+        a plain test verified, where one was made of it, else those of `names`."""
+        if not self.named(group):
+            return None
+        latent = group.latents[0]
+        name, found = self.names.of[latent], self.verified.get(latent)
+        if found is None:
+            return name
+        shares = tuple(yes / read for yes, read in zip(found.yes, found.judged, strict=True))
+        lower, upper = (found.lower, found.upper) if found.hypothesis.side == 0 else (-found.upper, -found.lower)
+        return replace(name, holds=shares, read=found.judged, limits=(lower, upper if len(shares) == 2 else None))
+
+    @property
+    def verified(self) -> Mapping[int, Verified]:
+        """Of leading latents the statement that is their name, verified by its plain test. An LLM's statements are
+        about several latents and stand for themselves."""
+        methods = self.hypotheses.methods if self.hypotheses else ()
+        checked = [one.verification for one in methods if one.judge == PLAIN and one.verification]
+        return {one.hypothesis.latents[0]: one for done in checked for one in done.verified}
+
+    def _holds(self, group: LatentGroup, name: Name) -> bool:
+        if not self.confirmed(group):
+            return False
+        side = -1 if self.row(group.latents[0])["difference"] < 0 else 1
+        if name.limits is None:
+            return not self.parameters.get("halves", False) or name.gap * side > 0
+        lower, upper = name.limits
+        return lower > 0 if side > 0 else upper is not None and upper < 0
 
     def line(self, group: LatentGroup) -> dict[str, Any]:
         """One finding in the few figures that fit a terminal; `summary` has all."""
@@ -126,14 +169,18 @@ class DiffResult:
         names = ["latent", "difference", "lower", "upper", "q", "proposed_difference", "confirmed"]
         names += ["frequency_target", "frequency_other", "difference_at_equal_length", "separable_from_length", "label"]
         latent = group.latents[0]
-        row, called = self.row(latent), self.names.of.get(latent)
+        row, called = self.row(latent), self.called(group) or self.names.of.get(latent)
         peaks = self.evidence[latent].peak_tokens if latent in self.evidence else ()
         return {name: row[name] for name in names} | {
             "name": called.text if called and called.borne_out else None if called else row["label"],
             "name_from": called.source if called else None,
             "name_borne_out": called.borne_out if called else None,
+            "name_kind": called.kind if called else None,
             "agreement": called.agreement if called else None,
             "holds": list(called.holds) if called else None,
+            "holds_of": list(called.read) if called else None,
+            "holds_limits": list(called.limits) if called and called.limits else None,
+            "stands": self.stands(group),
             "peak_tokens": [token for token, _ in peaks],
             "alike": len(group.latents) - 1 or None,
         }

@@ -18,7 +18,7 @@ from saeray.analysis.diff.conclude import Making, choose, conclude, correct, len
 from saeray.analysis.diff.counts import count_design
 from saeray.analysis.diff.design import Against, Design
 from saeray.analysis.diff.given import Partner
-from saeray.analysis.diff.measure import figures, measure, reader, supported_latents
+from saeray.analysis.diff.measure import figures, measure, supported_latents
 from saeray.analysis.diff.naming import name_latents
 from saeray.analysis.diff.options import Options
 from saeray.analysis.diff.result import DiffResult
@@ -71,8 +71,7 @@ def compare(
     halves = count_design(design, inner, made_with["d_sae"], partners)
     support = options.support(min(side.n_documents for side in design.proposers().sides))
     tested = supported_latents(halves, support)
-    read = reader(design, inner, partners)
-    measured = measure(design, halves, tested, figures(design, halves, tested, inner, read))
+    measured = measure(design, halves, tested, figures(design, halves, tested, inner, partners))
     making = Making(options, support, inner, meanings, made_with, facts or {})
     corrected = correct([measured], options)[0]
     propose = design.proposers()

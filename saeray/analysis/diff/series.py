@@ -145,11 +145,11 @@ def diff_ordered(
         )
     corpus = Corpus.of(values, made, None)
     inner = length_edges(design)
-    propose, verify = corpus.count(len(values.values), inner, made_with["d_sae"])
+    halves = corpus.count(len(values.values), inner, made_with["d_sae"])
     support = options.support(min(side.n_documents for side in design.proposers().sides))
-    tested = supported_latents((tuple(propose), tuple(verify)), support)
+    tested = supported_latents(halves, support)
     making = Making(options, support, inner, labels, made_with, {**made.facts, "ordered": column})
-    columns = trends(corpus, design, (propose, verify), tested, inner, options)
+    columns = trends(corpus, design, halves, tested, inner, options)
     return _conclude(values, corpus, design, columns, tested, making)
 
 

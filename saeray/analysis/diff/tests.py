@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, vstack
+from scipy.sparse import csr_array
 from scipy.special import ndtr
 from scipy.stats import t as student
 
 from saeray.analysis.diff.confounders import mantel, mantel_by_key
 from saeray.analysis.diff.counts import Counts, Halves
 from saeray.analysis.diff.design import Design
+from saeray.analysis.diff.presence import Rows
 from saeray.stats.intervals import newcombe
 from saeray.stats.paired import LATTICE, Alternative, discordant, key_differences, mcnemar, per_key, sign_flip, tango
 from saeray.stats.significance import fisher_midp, intersection_union
@@ -48,37 +49,6 @@ class Tested:
             name: None if one[0] is None else np.concatenate(one, axis=-1) for name, one in columns.items()
         }
         return Tested(**found)
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Sparse presence [documents, m] of one side, `length` int64[documents, 1]: class of length; `given`: presence in
-    the other channel."""
-
-    here: csr_array
-    length: Int64
-    given: csr_array | None = None
-
-    def where(self, keep: NDArray[np.bool_]) -> Rows:
-        """Those of a mask of the documents."""
-        return Rows(self.here[keep], self.length[keep], None if self.given is None else self.given[keep])
-
-    def by_column(self) -> Rows:
-        """Stored by column, for `columns`."""
-        return Rows(self.here.tocsc(), self.length, None if self.given is None else self.given.tocsc())
-
-    def columns(self, cut: slice) -> Rows:
-        """Some of the latents."""
-        given = None if self.given is None else csr_array(self.given[:, cut])
-        return Rows(csr_array(self.here[:, cut]), self.length, given)
-
-    @staticmethod
-    def pooled(sides: Sequence[Rows]) -> Rows:
-        """Several sides, one after the other."""
-        given = [one.given for one in sides if one.given is not None]
-        here = csr_array(vstack([one.here for one in sides]))
-        length = np.concatenate([one.length for one in sides])
-        return Rows(here, length, csr_array(vstack(given)) if given else None)
 
 
 def unpaired(halves: Halves, tested: Int64) -> Tested:

@@ -13,10 +13,10 @@ from scipy.special import ndtr
 from scipy.stats import t as student
 
 from saeray.analysis.diff.confounders import mantel
-from saeray.analysis.diff.counts import Counts
+from saeray.analysis.diff.counts import Counts, Halves, postings
 from saeray.analysis.diff.design import Design
 from saeray.analysis.diff.options import Options
-from saeray.analysis.diff.presence import pieces
+from saeray.analysis.diff.presence import Runs, runs
 from saeray.analysis.diff.tests import flipped
 from saeray.analysis.diff.values import Corpus
 from saeray.stats.intervals import wilson
@@ -53,7 +53,7 @@ def _weights(size: Float64) -> Float64:
 def trends(
     corpus: Corpus,
     design: Design,
-    halves: tuple[Sequence[Counts], Sequence[Counts]],
+    halves: Halves,
     tested: Int64,
     inner: Int64,
     options: Options,
@@ -69,7 +69,7 @@ def trends(
         p = cochran_armitage(counts, n)
         lower, upper = slope_limits(seen, m)
     else:
-        p, lower, upper = _paired(corpus, design, tested, inner)
+        p, lower, upper = _paired(corpus, design, tested, runs(postings(halves, tested), corpus.code.size), inner)
     strata = np.array([[s.documents[tested] for s in c.strata] for c in propose])
     sizes = np.array([[s.n_documents for s in c.strata] for c in propose])[:, :, None]
     sign = np.sign(proposed)
@@ -103,7 +103,9 @@ def _level(half: Sequence[Counts], tested: Int64, steps: int) -> Float64:
     return np.asarray((_weights(np.ones((len(half), 1))) * rates).sum(axis=0))
 
 
-def _paired(corpus: Corpus, design: Design, tested: Int64, inner: Int64) -> tuple[Float64, Float64, Float64]:
+def _paired(
+    corpus: Corpus, design: Design, tested: Int64, taken: Runs, inner: Int64
+) -> tuple[Float64, Float64, Float64]:
     """p by sign flips of each key's trend, from the proposing keys; limits of the change from the verifying ones.
 
     Limits: Student's, of the keys' own changes, whose mean the change is, and never narrower than 3 in the number of
@@ -117,10 +119,9 @@ def _paired(corpus: Corpus, design: Design, tested: Int64, inner: Int64) -> tupl
     every = np.ones(corpus.code.size, np.bool_)
     both = (every, every) if corpus.proposing is None else (corpus.proposing, ~corpus.proposing)
     parts: list[tuple[Float64, Float64, Float64]] = []
-    for cut in pieces(tested, corpus.base.n_documents):
-        rows = corpus.rows(tested[cut], inner).here
+    for rows in corpus.rows(tested, taken, inner):
         propose, verify = (
-            _contrasts(rows, corpus.code, own, half, contrast)
+            _contrasts(rows.here, corpus.code, own, half, contrast)
             for own, half in zip(both, (design.proposers(), design.verifiers()), strict=True)
         )
         each = verify.toarray() * scale

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from saeray.analysis.diff.counts import Counts, count
+from saeray.analysis.diff.counts import Halves, count
 from saeray.analysis.diff.given import Partner
 from saeray.analysis.diff.pairing import column_of
-from saeray.analysis.diff.presence import presence
+from saeray.analysis.diff.presence import Rows, Runs, rows_of
 from saeray.analysis.diff.setup import SetUp
-from saeray.analysis.diff.tests import Rows
 from saeray.analysis.sides import Side, open_side
 from saeray.errors import UsageError, short
 from saeray.store import Store
@@ -111,19 +110,17 @@ class Corpus:
         design = made.design
         return cls(base, code, spread(design.proposing), spread(design.keys), partner)  # type: ignore[arg-type]
 
-    def count(self, n: int, inner: Int64, d_sae: int) -> tuple[list[Counts], list[Counts]]:
+    def count(self, n: int, inner: Int64, d_sae: int) -> Halves:
         """Counts of the proposing and of the verifying half of each of `n` sides, in one pass over all."""
         if self.proposing is None:
-            found = count(self.base, self.code, n, inner, d_sae, self.partner)
-            return found, found
+            every = tuple(count(self.base, self.code, n, inner, d_sae, self.partner))
+            return every, every
         found = count(self.base, self.code * 2 + ~self.proposing, 2 * n, inner, d_sae, self.partner)
-        return found[0::2], found[1::2]
+        return tuple(found[0::2]), tuple(found[1::2])
 
-    def rows(self, latents: Int64, inner: Int64) -> Rows:
-        """Presence of some latents in every document, in one pass (two with a partner)."""
-        length = np.searchsorted(inner, self.base.lengths, side="right").astype(np.int64)[:, None]
-        given = None if self.partner is None else presence(self.base, latents, self.partner)
-        return Rows(presence(self.base, latents), length, given)
+    def rows(self, latents: Int64, taken: Runs, inner: Int64) -> Iterator[Rows]:
+        """Presence of `latents` in every document, a piece at a time, in one pass (two with a partner)."""
+        return rows_of(self.base, latents, taken, inner, self.partner)
 
 
 def sampled(side: Side, most: int, code: Int64) -> tuple[Side, NDArray[np.bool_]]:

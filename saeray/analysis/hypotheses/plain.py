@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from saeray.analysis.diff.claims import claimed
 from saeray.analysis.diff.design import Design
 from saeray.analysis.diff.names import Name, Test
 from saeray.analysis.hypotheses.coverage import coverage_of
 from saeray.analysis.hypotheses.propose import Proposal, divided
-from saeray.analysis.hypotheses.statements import LATENTS, Hypothesis
+from saeray.analysis.hypotheses.statements import LATENTS, PLAIN, Hypothesis
 from saeray.analysis.hypotheses.steps import steps_of
 from saeray.analysis.hypotheses.trial import Trial
 from saeray.analysis.hypotheses.verify import VALID, Verification, Verified
@@ -29,7 +30,7 @@ from saeray.labels.units import units
 if TYPE_CHECKING:
     from saeray.analysis.diff.result import DiffResult
 
-JUDGE = "plain test"
+JUDGE = PLAIN
 #: What the summary and the page say where no LLM took part.
 NOTE = (
     "No LLM took part: a statement is the name of a finding, and its judge is the plain test behind the name, which "
@@ -50,9 +51,8 @@ Bool = NDArray[np.bool_]
 
 
 def statement_of(name: str, test: Test) -> str:
-    """A finding's name as a statement on one text. A test for words asks for any of them, and so does the statement."""
-    if test.get("kind") == "words" and ":" not in name:
-        name = " or ".join(name.rsplit(", ", 1))
+    """A finding's name as a statement on one text: of what its test asks, no more."""
+    name, _ = claimed(name, test)
     if name.startswith("texts about "):
         return f"The text is about {name.removeprefix('texts about ')}."
     if name.split(" ", 1)[0] in _VERBS:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 #: The methods: from latents, and what an LLM makes of the documents alone.
 LATENTS, SUMMARY, CLUSTER = "latents", "llm-summary", "llm-cluster"
+#: The judge where no LLM took part (`analysis.hypotheses.plain`).
+PLAIN = "plain test"
 
 
 @dataclass(frozen=True)

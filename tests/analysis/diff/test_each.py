@@ -97,8 +97,14 @@ def test_what_is_written_leads_from_the_index_to_every_value(store_of, tmp_path)
                      for name in ("report.html", "result.parquet", "summary.json")}  # fmt: skip
     index = (out / "report.html").read_text()
     assert all(f'href="{folder}/report.html"' in index for folder in "abc")
-    first = result.results["A"].table(1)[0]
-    assert f"{first['finding'] or 'latent 0'}</bdi>: {first['points']} points" in index
+    assert all(f'<a href="#of-{folder}"><bdi>{folder.upper()}</bdi></a>' in index for folder in "abc"), "contents"
+    [best, *_] = result.results["A"].order(0).best
+    name = result.results["A"].called(best)
+    own, other = (f"{share:.0%}" for share in (name.holds[0], max(name.holds[1:])))
+    assert f"</bdi></a>: more often: <bdi>{name.text}</bdi>, {own} against {other}" in index
+    link = f'<a href="a/report.html#latent-{best.latents[0]}"><bdi>{name.text}</bdi></a>'
+    assert f"{link}: {own} of texts, against at most {other}" in index
+    assert f'id="latent-{best.latents[0]}"' in (out / "a" / "report.html").read_text()
     table = pq.read_table(out / "result.parquet")
     assert table.column_names[0] == "value"
     assert set(table.column("value").to_pylist()) == {"A", "B", "C"}

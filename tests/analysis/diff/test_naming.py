@@ -108,7 +108,8 @@ def test_findings_whose_name_holds_come_first_and_say_so(sides):
     assert line["finding"] == "tables"
     assert line["by_plain_test"].endswith("%")
     page = result.page()
-    assert "By a plain test of the texts for it: " in page
+    holds = result.called(result.more[0]).holds
+    assert f"tables</bdi></a>: {holds[0]:.0%} of texts, against {holds[1]:.0%}" in page
     [top] = result.summary()["top"]["more_in_target"]
     assert (top["name"], top["name_from"], top["name_borne_out"]) == ("tables", LABEL, True)
 

@@ -1,0 +1,83 @@
+"""What a finding claims: the part of its name that its plain test asks, and the order in which findings are read.
+
+A label says more than its test: "the word ‘if’ in conditions" is tested as the word alone. What was not tested is no
+claim, so it stands apart from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from saeray.analysis.diff.names import Kind, Name, Test
+from saeray.labels.groups import LatentGroup
+from saeray.labels.surface import index, tests
+
+Groups = tuple[LatentGroup, ...]
+
+#: Words are many and cheap: the findings on form or topic come first unless a word differs twice as much as any.
+WORDS_COUNT = 0.5
+
+
+@dataclass(frozen=True)
+class Order:
+    """The findings of one direction. `standing`: those whose claim holds, by kind, largest difference first; `guesses`:
+    differences that no tested name explains; `weak`: what fresh texts did not bear out."""
+
+    standing: tuple[tuple[Kind, Groups], ...]
+    guesses: Groups
+    weak: Groups
+
+    @property
+    def best(self) -> Groups:
+        """Those that stand, in the order they are read."""
+        return tuple(group for _, groups in self.standing for group in groups)
+
+
+def by_kind(names: Mapping[LatentGroup, Name]) -> tuple[tuple[Kind, Groups], ...]:
+    """Groups by what their names ask for, largest difference first. A kind goes by its largest, that of words by half
+    of it."""
+    of: dict[Kind, list[LatentGroup]] = {}
+    for group in sorted(names, key=lambda group: -abs(names[group].gap)):
+        of.setdefault(names[group].kind, []).append(group)
+
+    def size(kind: Kind) -> float:
+        return abs(names[of[kind][0]].gap) * (WORDS_COUNT if kind == "words" else 1.0)
+
+    return tuple((kind, tuple(of[kind])) for kind in sorted(of, key=lambda kind: (-size(kind), kind)))
+
+
+def claimed(text: str, test: Test) -> tuple[str, str]:
+    """What the test of a name asks, and what else the name says, "" for nothing: ("the word ‘if’", "mostly in
+    conditions")."""
+    kind = test.get("kind")
+    if kind == "surface":
+        return _surface(text, str(test.get("name")))
+    if kind == "words":
+        setting = next((one for one in _settings() if text.endswith(f" {one}")), "")
+        said = text.removesuffix(f" {setting}")
+        # A test for words asks for any of them.
+        said = said if ":" in said else " or ".join(said.rsplit(", ", 1))
+        return said, f"mostly {setting}" if setting else ""
+    words, about, terms = text.partition(" in texts about ")
+    return (f"texts about {terms}", f"strongest on {words}") if about else (text, "")
+
+
+def _surface(text: str, name: str) -> tuple[str, str]:
+    """A topic's own words and the names of languages belong to the claim; peak words and settings do not."""
+    found = index().get(name)
+    if found is None or tests()[found].family == "topic" or tests()[found].label not in text:
+        return text, ""
+    label = tests()[found].label
+    before, after = text.split(label, 1)
+    where, _, words = after.partition(": ")
+    words = before.removesuffix("texts with ").removesuffix(" in ") or words
+    seen = [f"strongest on {words}"] if words and words != label else []
+    return label, ", ".join([*seen, *([f"mostly {where.strip()}"] if where.strip() else [])])
+
+
+@cache
+def _settings() -> tuple[str, ...]:
+    """The settings that follow a word in a label, longest first."""
+    return tuple(sorted({test.setting for test in tests() if test.setting}, key=lambda one: (-len(one), one)))
