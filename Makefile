@@ -39,6 +39,8 @@ bench: setup
 	$(PY) bench/stats.py
 	$(PY) bench/index.py
 	$(PY) bench/cooccur.py
+	$(PY) bench/paired.py
+	$(PY) bench/fidelity.py
 
 clean:
 	rm -rf $(VENV) saeray-demo

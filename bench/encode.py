@@ -24,7 +24,7 @@ import torch
 from common import arguments, load, report, texts, tokenized
 from scipy.sparse import csr_matrix
 
-from saeray.config import EncoderConfig
+from saeray.config import EncoderConfig, encoder_config
 from saeray.encoder import Encoder
 from saeray.loading import source_of
 from saeray.readers.model import load_tokenizer
@@ -115,6 +115,11 @@ def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--reference-documents", type=int, default=48, help="0 leaves the reference out")
     options = parser.parse_args()
+    reader = encoder_config(options.encoder).reader
+    if reader.dtype == "fp8":
+        raise SystemExit("on a CPU eight bits save no time and are not measured: bench/gpu_encode.py --dtype fp8")
+    if options.reference_documents and not reader.model.startswith("wheel:"):
+        raise SystemExit("the reference reads the embedded reader alone: give --reference-documents 0")
     found = texts(options)
     rates: dict[str, float] = {}
     for dtype in ("float32", "bfloat16"):

@@ -56,6 +56,7 @@ def encode(
     shard_tokens: Annotated[int | None, typer.Option(help="Estimated tokens a shard.", min=1)] = None,
     workers: Annotated[int | None, typer.Option(help="How many encoders run at once.", min=1)] = None,
     num_gpus: Annotated[float, typer.Option(help="GPUs an encoder gets; 0 is the CPU.", min=0)] = 0,
+    packing: Annotated[str, typer.Option(help="Read documents in packs: on, off or auto (on GPUs).")] = "auto",
     strict: Annotated[bool, typer.Option("--strict", help="Refuse an SAE that its self-check warns of.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -80,6 +81,7 @@ def encode(
                 "shard_tokens": shard_tokens,
                 "workers": workers,
                 "num_gpus": num_gpus,
+                "packing": packing,
                 "strict": strict,
             },
             "encode",

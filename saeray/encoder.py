@@ -11,21 +11,24 @@ kept beside it so that other pools need no second reading.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from saeray.pooling import CHUNK, pool_segments
+from saeray.pooled import PooledRow as PooledRow
+from saeray.pooled import merge, pool
+from saeray.pooling import CHUNK, Pooling, begin_pooling
 from saeray.readers.batches import batches
-from saeray.readers.budget import each_pack, is_out_of_memory
+from saeray.readers.budget import caught, is_out_of_memory, stream_packs
+from saeray.readers.lost import is_lost, lost
 from saeray.readers.model import Reader
-from saeray.readers.packed import PackedReader
+from saeray.readers.packed import Batch, PackedReader
 from saeray.readers.stream import ReaderInput, pooled_residuals, reader_inputs
 from saeray.readers.tokens import DocumentError, TokenizedDocument
 from saeray.saes.base import SAE
@@ -38,21 +41,6 @@ BATCH_CPU, BATCH_GPU = 4096, 16_384
 # What torch raises for one sequence: out of memory and device errors (RuntimeError), a token without an embedding.
 _READ_ERRORS = (RuntimeError, IndexError)
 NOT_FINITE = "the reader's activations are not finite"
-
-
-@dataclass(frozen=True)
-class PooledRow:
-    """One document's (or part's) pooled latents in one channel; all arrays of length k, latents ascending.
-
-    latents: int32. max: float32 > 0. count: int32, tokens on which the latent is active. peak: int32, index among the
-    channel's pooled tokens of the first token with the maximum. sum: float32 over tokens.
-    """
-
-    latents: npt.NDArray[np.int32]
-    max: npt.NDArray[np.float32]
-    count: npt.NDArray[np.int32]
-    peak: npt.NDArray[np.int32]
-    sum: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -70,12 +58,16 @@ class FailedDocument:
     reason: str
 
 
+# Of one input: its parts as (channel, row), or the reason why it failed.
+Parts = list[tuple[int, PooledRow]] | str
+
+
 class Encoder:
     """A reader and an SAE on one device: in rectangles of like length, or in packs when the reader is a PackedReader.
 
     window, overlap: longest sequence and context carried from window to window, in tokens. batch_tokens: reader tokens
     in one batch, padding included; of packs it is halved, once and for all, when memory comes short. chunk_tokens:
-    tokens whose latent values exist at one time.
+    tokens whose latent values exist at one time. remark: what its user is to be told of how it was loaded.
     """
 
     def __init__(
@@ -87,9 +79,12 @@ class Encoder:
         overlap: int = 128,
         batch_tokens: int | None = None,
         chunk_tokens: int | None = None,
+        remark: str | None = None,
     ) -> None:
         on_cpu = reader.device.type == "cpu"
         self.reader, self.sae, self.window, self.overlap = reader, sae, window, overlap
+        self.remark = remark
+        self._packed = reader if isinstance(reader, PackedReader) else None
         self._presence = None if sae.presence is None else sae.presence.float().cpu().numpy()
         self.batch_tokens = batch_tokens or (BATCH_CPU if on_cpu else BATCH_GPU)
         self.chunk_tokens = chunk_tokens or (CHUNK_CPU if on_cpu else CHUNK_GPU)
@@ -99,7 +94,7 @@ class Encoder:
 
         A batch that fails is read again one sequence at a time, and the documents that fail alone come back as
         FailedDocument. When nothing at all can be read any more the error is the device's, not a document's, and is
-        raised.
+        raised; of a GPU as DeviceLost.
         """
         failed: dict[int, str] = {}
         inputs: list[list[ReaderInput]] = []
@@ -133,34 +128,76 @@ class Encoder:
         keep = row.max > self._presence[row.latents]
         return PooledRow(row.latents[keep], row.max[keep], row.count[keep], row.peak[keep], row.sum[keep])
 
-    def _results(self, inputs: list[ReaderInput]) -> Iterator[tuple[ReaderInput, list[tuple[int, PooledRow]] | str]]:
+    def _results(self, inputs: list[ReaderInput]) -> Iterator[tuple[ReaderInput, Parts]]:
         """Every input with what `_batch` says of it, in batches that depend on the inputs alone."""
-        lengths = [len(item.ids) for item in inputs]
-        if isinstance(self.reader, PackedReader):
-            packs = each_pack(
-                lengths, self.batch_tokens, lambda pack: self._batch([inputs[i] for i in pack]), on_budget=self._lower
-            )
-            for pack, results in packs:
-                yield from zip((inputs[i] for i in pack), results, strict=True)
-            return
+        try:
+            lengths = [len(item.ids) for item in inputs]
+            found = self._packs(self._packed, inputs, lengths) if self._packed else self._rectangles(inputs, lengths)
+            for indices, results in found:
+                yield from zip((inputs[i] for i in indices), results, strict=True)
+        except RuntimeError as error:
+            if is_lost(error):
+                raise lost(error, self.reader.device) from error
+            raise
+
+    def _rectangles(self, inputs: list[ReaderInput], lengths: list[int]) -> Iterator[tuple[list[int], list[Parts]]]:
         for indices in batches(lengths, self.batch_tokens):
-            batch = [inputs[i] for i in indices]
-            yield from zip(batch, self._batch(batch), strict=True)
+            yield indices, self._batch([inputs[i] for i in indices])
+
+    def _packs(
+        self, reader: PackedReader, inputs: list[ReaderInput], lengths: list[int]
+    ) -> Iterator[tuple[list[int], list[Parts]]]:
+        """(pack, its results); a pack that cannot be read is read one by one."""
+        run = partial(self._streamed, reader, inputs)
+        for pack, outcome in stream_packs(lengths, self.batch_tokens, run, on_budget=self._lower):
+            if isinstance(outcome, Exception):
+                outcome = self._one_by_one([inputs[i] for i in pack], outcome)
+            yield pack, outcome
+
+    def _streamed(
+        self, reader: PackedReader, inputs: list[ReaderInput], packs: Iterator[list[int]]
+    ) -> Iterator[list[Parts] | Exception]:
+        """The results of each pack, or the error that it met; the host asks for a pack's rows when the device has been
+        given the next one to read.
+        """
+        begun: deque[list[ReaderInput]] = deque()
+
+        def feed() -> Iterator[Batch]:
+            for pack in packs:
+                begun.append([inputs[i] for i in pack])
+                yield [item.ids for item in begun[-1]], [item.take for item in begun[-1]]
+
+        waiting: Pooling | Exception | None = None  # of begun[0]
+        for x in reader.stream(feed()):
+            if waiting is not None:
+                yield self._collected(begun.popleft(), waiting)
+                waiting = None  # its state, before the next one's is made
+            waiting = x if isinstance(x, Exception) else caught(partial(self._begin_pooling, begun[0], x))
+            del x  # before the next pack is read
+        if waiting is not None:
+            yield self._collected(begun.popleft(), waiting)
+
+    def _collected(self, batch: list[ReaderInput], waiting: Pooling | Exception) -> list[Parts] | Exception:
+        return waiting if isinstance(waiting, Exception) else caught(partial(_parts, batch, waiting))
 
     def _lower(self, batch_tokens: int) -> None:
         self.batch_tokens = batch_tokens
 
-    def _batch(self, batch: list[ReaderInput]) -> list[list[tuple[int, PooledRow]] | str]:
-        """Per input its parts as (channel, row), or the reason why it failed."""
+    def _batch(self, batch: list[ReaderInput]) -> list[Parts]:
+        """Per input its parts, or the reason why it failed."""
         try:
-            return list(self._pool(batch, pooled_residuals(self.reader, batch)))
+            return self._pool(batch, pooled_residuals(self.reader, batch))
         except _READ_ERRORS as error:
-            if is_out_of_memory(error):
-                raise  # of the machine, not of a document: a reject would be for good, and a rerun may have the room
-            if len(batch) == 1:
-                self._check_alive(error)
-                return [_reason(error)]
-            return [self._batch([item])[0] for item in batch]
+            return self._one_by_one(batch, error)
+
+    def _one_by_one(self, batch: list[ReaderInput], error: Exception) -> list[Parts]:
+        """The same for a batch that met `error`."""
+        if is_out_of_memory(error) or is_lost(error):
+            raise error  # of the machine, not of a document: a reject would be for good, and a rerun may go well
+        if len(batch) == 1:
+            self._check_alive(error)
+            return [_reason(error)]
+        return [self._batch([item])[0] for item in batch]
 
     def _check_alive(self, error: Exception) -> None:
         """Raises `error` unless a short harmless sequence can still be read: then one document was to blame."""
@@ -168,17 +205,17 @@ class Encoder:
             0, np.arange(2, dtype=np.int32), np.array([1]), np.zeros(1, np.int32), np.zeros(1, np.int32)
         )
         try:
-            list(self._pool([probe], pooled_residuals(self.reader, [probe])))
+            self._pool([probe], pooled_residuals(self.reader, [probe]))
         except _READ_ERRORS:
-            raise error from None
+            raise (error if self.reader.device.type == "cpu" else lost(error, self.reader.device)) from None
 
     @torch.inference_mode()
-    def _pool(self, batch: list[ReaderInput], x: Tensor) -> list[list[tuple[int, PooledRow]] | str]:
+    def _pool(self, batch: list[ReaderInput], x: Tensor) -> list[Parts]:
         """Pools residual vectors x [n, d_in] of the batch's tokens, a chunk of tokens at a time."""
-        if isinstance(self.reader, PackedReader):
-            return self._pool_packed(batch, x)
+        if self._packed is not None:
+            return _parts(batch, self._begin_pooling(batch, x))
         finite = torch.isfinite(x).all(dim=1).cpu().numpy()
-        results: list[list[tuple[int, PooledRow]] | str] = [[] for _ in batch]
+        results: list[Parts] = [[] for _ in batch]
         edges = _segments(batch)
         for begin in range(0, len(x), self.chunk_tokens):
             end = min(begin + self.chunk_tokens, len(x))
@@ -196,24 +233,26 @@ class Encoder:
                 result.append((channel, pool(z[low - begin : high - begin], tokens)))
         return results
 
-    def _pool_packed(self, batch: list[ReaderInput], x: Tensor) -> list[list[tuple[int, PooledRow]] | str]:
-        """The same, with one copy to the host."""
-        results: list[list[tuple[int, PooledRow]] | str] = [[] for _ in batch]
-        edges = _segments(batch)
-        pooled = pool_segments(
-            self.sae, x, [stop - start for start, stop, _, _ in edges], chunk_tokens=self.chunk_tokens
-        )
-        for i, (_, _, index, channel) in enumerate(edges):
-            result = results[index]
-            if isinstance(result, str):
-                continue
-            if not pooled.finite[i]:
-                results[index] = NOT_FINITE
-                continue
-            latents, maxima, counts, peaks, sums = pooled.row(i)
-            tokens = batch[index].token[batch[index].channel == channel]
-            result.append((channel, PooledRow(latents, maxima, counts, tokens[peaks], sums)))
-        return results
+    def _begin_pooling(self, batch: list[ReaderInput], x: Tensor) -> Pooling:
+        sizes = [stop - start for start, stop, _, _ in _segments(batch)]
+        return begin_pooling(self.sae, x, sizes, chunk_tokens=self.chunk_tokens)
+
+
+def _parts(batch: list[ReaderInput], pooling: Pooling) -> list[Parts]:
+    """The parts of a batch whose pooling has begun, with one copy to the host."""
+    results: list[Parts] = [[] for _ in batch]
+    pooled = pooling.rows()
+    for i, (_, _, index, channel) in enumerate(_segments(batch)):
+        result = results[index]
+        if isinstance(result, str):
+            continue
+        if not pooled.finite[i]:
+            results[index] = NOT_FINITE
+            continue
+        latents, maxima, counts, peaks, sums = pooled.row(i)
+        tokens = batch[index].token[batch[index].channel == channel]
+        result.append((channel, PooledRow(latents, maxima, counts, tokens[peaks], sums)))
+    return results
 
 
 def _segments(batch: list[ReaderInput]) -> list[tuple[int, int, int, int]]:
@@ -224,54 +263,6 @@ def _segments(batch: list[ReaderInput]) -> list[tuple[int, int, int, int]]:
             edges.append((start, start + int(size), index, int(channel)))
             start += int(size)
     return edges
-
-
-def pool(z: Tensor, tokens: npt.NDArray[np.int32]) -> PooledRow:
-    """Pools latent values z [n, d_sae] of n consecutive tokens, whose indices in their row are `tokens`.
-
-    One cheap pass finds the maxima; the rest looks only at the latents that are active, a fifth of all on short
-    documents. The first of equal maxima is the peak, on every device.
-    """
-    top = z.amax(dim=0)
-    latents = torch.nonzero(top > 0).flatten()
-    active = z.index_select(1, latents).float()
-    highest = top[latents].float()
-    on = active.gt(0)
-    countdown = torch.arange(len(z), 0, -1, device=z.device, dtype=torch.float32)[:, None]
-    peak = len(z) - (active.eq(highest).float() * countdown).amax(dim=0)
-    arrays = (latents, highest, on.float().sum(dim=0), peak, active.sum(dim=0))
-    ids, maxima, counts, peaks, sums = (array.cpu().numpy() for array in arrays)
-    return PooledRow(ids.astype(np.int32), maxima, counts.astype(np.int32), tokens[peaks.astype(np.int64)], sums)
-
-
-_EMPTY = PooledRow(
-    np.zeros(0, np.int32),
-    np.zeros(0, np.float32),
-    np.zeros(0, np.int32),
-    np.zeros(0, np.int32),
-    np.zeros(0, np.float32),
-)
-
-
-def merge(parts: Sequence[PooledRow]) -> PooledRow:
-    """One row from the rows of a document's parts (windows, chunks); the earliest of equal maxima is the peak."""
-    if not parts:
-        return _EMPTY
-    if len(parts) == 1:
-        return parts[0]
-    latents, maxima, counts, peaks, sums = (
-        np.concatenate([getattr(part, name) for part in parts]) for name in ("latents", "max", "count", "peak", "sum")
-    )
-    order = np.lexsort((peaks, -maxima, latents))
-    unique, first, where = np.unique(latents[order], return_index=True, return_inverse=True)
-    return PooledRow(
-        unique,
-        maxima[order][first],
-        np.bincount(where, counts[order]).astype(np.int32),
-        peaks[order][first],
-        # In float64 and in the order of the sort above, so that the result does not depend on which part came first.
-        np.bincount(where, sums[order].astype(np.float64)).astype(np.float32),
-    )
 
 
 def _reason(error: Exception) -> str:

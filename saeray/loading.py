@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from saeray.config import EncoderConfig
 from saeray.encoder import BATCH_GPU, Encoder
 from saeray.errors import SaerayError, UsageError, first_line
-from saeray.readers.memory import make_plan, shape_of
+from saeray.readers.fp8 import SCHEME, use_fp8
+from saeray.readers.memory import Mend, Plan, Precision, make_plan, shape_of
 from saeray.readers.model import Reader, load_config, load_tokenizer
+from saeray.readers.pack_check import PacksWrong, check_packs
 from saeray.readers.packed import CannotPack, PackedReader, refuse_what_cannot_be_packed
-from saeray.readers.shards import Checkpoint
+from saeray.readers.quantised import in_eight_bits
+from saeray.readers.shards import Checkpoint, copy_from_storage, prepare_from_storage
 from saeray.readers.source import ReaderSource, prepare
-from saeray.readers.streamed import CannotStream, load_streamed
+from saeray.readers.staged import StagedReader
+from saeray.readers.streamed import CannotStream, empty_model, load_streamed
 from saeray.readers.template import PINNED_DATE
 from saeray.readers.tokens import DocumentTokenizer, TokenizedDocument
 from saeray.saes.load import inspect_sae, load_sae, sae_digest
 from saeray.selfcheck import SelfCheck, self_check
 
 log = logging.getLogger(__name__)
+# What the memory plan may propose beside a larger GPU: what a configuration can ask for.
+MENDS: tuple[Mend, ...] = ("stages", "fp8")
+FP8_CAPABILITY = (8, 9)  # of the first GPUs whose tensor cores multiply eight-bit floats
 
 
 def source_of(config: EncoderConfig) -> ReaderSource:
     """The reader's files on this node, fetched and converted when they are not there yet."""
-    return prepare(config.reader.model, config.reader.layer, config.reader.revision)
+    model, layer = config.reader.model, config.reader.layer
+    return prepare_from_storage(model, layer) if "://" in model else prepare(model, layer, config.reader.revision)
 
 
 def tokenizer_of(config: EncoderConfig, source: ReaderSource) -> DocumentTokenizer:
@@ -46,58 +55,122 @@ def tokenizer_of(config: EncoderConfig, source: ReaderSource) -> DocumentTokeniz
 
 
 def encoder_of(
-    config: EncoderConfig, source: ReaderSource, device: str, *, decoder: bool = False, packed: bool = False
+    config: EncoderConfig,
+    source: ReaderSource,
+    device: str,
+    *,
+    decoder: bool = False,
+    packed: bool = False,
+    gpus: int = 1,
 ) -> Encoder:
     """Reader and SAE loaded on `device`. Raises SaerayError when the device is absent or the SAE does not fit.
 
-    packed: read in packs with streamed weights where the architecture can be packed, else in rectangles. Rectangles are
-    the default on every device until a GPU has run packs: docs/architecture.md.
+    gpus: on how many of this process's GPUs packs may be read, in stages; the SAE lies on the last that is used.
+    packed: read in packs with streamed weights where the architecture can be packed and the device reads packs rightly,
+    else in rectangles. The encoder's `remark` says what is wrong with the device.
     """
-    check_device(device)
-    dtype = getattr(torch, config.reader.dtype)
+    check_device(device, config.reader.dtype)
     reader: Reader | PackedReader | None = None
-    tokens = None
+    tokens = remark = None
     if packed:
         try:
-            reader, tokens = packed_reader(config, source, device)
+            reader, tokens, remark = packed_reader(config, source, device, gpus)
+        except PacksWrong as error:
+            if gpus > 1:
+                raise
+            remark = f"{error}; documents are read in rectangles instead"
         except (CannotPack, CannotStream) as error:
+            if gpus > 1:
+                raise SaerayError(f"{error}, which one GPU does: give --num-gpus 1") from error
             log.info("%s; it is loaded whole and read in rectangles", error)
+    if remark:
+        log.warning(remark)
     if reader is None:
-        reader = Reader(source, config.reader.layer, dtype=dtype, device=device)
-    sae = load_sae(sae_path(config.sae.path), format=config.sae.format, device=device, dtype=dtype, decoder=decoder)
+        gc.collect()  # a packed model and the hook in it hold each other
+        reader = reader_of(config, source, device)
+    dtype = working_dtype(config.reader.dtype)
+    path, at = sae_path(config.sae.path), str(reader.device)
+    sae = load_sae(path, format=config.sae.format, device=at, dtype=dtype, decoder=decoder)
     _check_fit(config, sae.d_in, reader.d_in)
-    return Encoder(reader, sae, window=config.window, overlap=config.overlap, batch_tokens=tokens)
+    return Encoder(reader, sae, window=config.window, overlap=config.overlap, batch_tokens=tokens, remark=remark)
 
 
-def packed_reader(config: EncoderConfig, source: ReaderSource, device: str) -> tuple[PackedReader, int]:
-    """The reader over packs and its token budget; the memory plan is logged before anything loads.
+def working_dtype(precision: Precision) -> torch.dtype:
+    """What a reader's residual stream and its SAE are in; fp8 is of the blocks' products alone."""
+    return torch.float32 if precision == "float32" else torch.bfloat16
 
-    The budget is BATCH_GPU wherever that fits, so that packs do not depend on the card. Raises CannotPack or
-    CannotStream for an architecture that must be read in rectangles, and SaerayError with the numbers for a reader that
-    the device cannot hold.
+
+def reader_of(config: EncoderConfig, source: ReaderSource, device: str) -> Reader:
+    """The reader over rectangles; in fp8 its weights are streamed and converted block by block.
+
+    Raises SaerayError for a reader that cannot be had in fp8.
     """
-    layer = config.reader.layer
-    checkpoint = Checkpoint(source.directory, {name: str(path) for name, path in source.tensors.items()})
-    reader_config = checkpoint.config(layer)
+    layer, dtype = config.reader.layer, working_dtype(config.reader.dtype)
+    if config.reader.dtype != "fp8":
+        return Reader(source, layer, dtype=dtype, device=device)
+    try:
+        model, timing = load_streamed(Checkpoint.of(source), layer, dtype=dtype, device=device, fp8=True)
+    except CannotStream as error:
+        raise SaerayError(f"{error}; fp8 is made of streamed weights alone: use bfloat16") from error
+    log.info(timing.line())
+    return Reader.of(model)
+
+
+def memory_plan(config: EncoderConfig, source: ReaderSource, device: str, gpus: int = 1) -> Plan:
+    """What packs need of this process's devices, from configurations alone: one device, or stages on as few of `gpus`
+    as hold the reader.
+
+    The budget is BATCH_GPU wherever that fits, so that packs do not depend on the card. Raises CannotPack for an
+    architecture that must be read in rectangles, and SaerayError with the numbers for a reader that does not fit.
+    """
+    reader_config = Checkpoint.of(source).config(config.reader.layer)
     refuse_what_cannot_be_packed(reader_config)
-    shape = shape_of(reader_config, layer)
-    d_sae = int(inspect_sae(sae_path(config.sae.path))["d_sae"])
-    plan = make_plan(
-        shape,
-        d_sae=d_sae,
-        memory=_free_memory(device),
+    devices = _devices(device, gpus)
+    return make_plan(
+        shape_of(reader_config, config.reader.layer),
+        d_sae=int(inspect_sae(sae_path(config.sae.path))["d_sae"]),
+        memory=min(_free_memory(one) for one in devices),
         dtype=config.reader.dtype,
         window=config.window,
+        gpus=len(devices),
         most_tokens=BATCH_GPU,
+        mends=MENDS,
     )
+
+
+def packed_reader(
+    config: EncoderConfig, source: ReaderSource, device: str, gpus: int = 1
+) -> tuple[PackedReader, int, str | None]:
+    """The reader over packs, its token budget, and a line when the device's own kernel is wrong and another is used.
+
+    The memory plan is logged before anything loads. Raises CannotPack or CannotStream for an architecture that must be
+    read in rectangles, PacksWrong when the device reads no pack rightly, and as `memory_plan`.
+    """
+    layer, precision = config.reader.layer, config.reader.dtype
+    plan = memory_plan(config, source, device, gpus)
     for line in plan.lines():
         log.info(line)
-    model, timing = load_streamed(checkpoint, layer, dtype=getattr(torch, config.reader.dtype), device=device)
+    if idle := plan.idle():
+        log.warning(idle)
+    stages = zip(_devices(device, gpus), plan.stages, strict=False)
+    homes = [home for home, stage in stages for _ in range(stage.first, stage.stop)]
+    model, timing = load_streamed(
+        Checkpoint.of(source), layer, dtype=working_dtype(precision), device=homes, fp8=precision == "fp8"
+    )
     log.info(timing.line())
-    reader = PackedReader(model)
-    two = np.arange(2)
-    reader.take([two[:1], two], [two[:1], two])  # some architectures cannot be told apart before their first tokens
-    return reader, plan.tokens
+    stops = [stage.stop for stage in plan.stages]
+    reader = PackedReader(model) if len(stops) == 1 else StagedReader(model, stops)
+    return reader, plan.tokens, check_packs(reader, config.window)
+
+
+def _devices(device: str, gpus: int) -> list[str]:
+    """The devices of one replica: its GPUs from the first on, of those that this process sees."""
+    if gpus == 1 or not device.startswith("cuda"):
+        return [device]
+    seen = torch.cuda.device_count()
+    if seen < gpus:
+        raise SaerayError(f"{gpus} GPUs a replica were asked for and this process sees {seen}; give --num-gpus {seen}")
+    return [f"cuda:{number}" for number in range(gpus)]
 
 
 def _free_memory(device: str) -> int:
@@ -108,24 +181,40 @@ def _free_memory(device: str) -> int:
 
 
 def self_check_of(
-    config: EncoderConfig, source: ReaderSource, device: str, documents: Sequence[TokenizedDocument]
+    config: EncoderConfig,
+    source: ReaderSource,
+    device: str,
+    documents: Sequence[TokenizedDocument],
+    *,
+    packed: bool = False,
+    gpus: int = 1,
 ) -> SelfCheck | None:
-    """The encoder measured on `documents`, its SAE with the decoder where the checkpoint has one."""
+    """The encoder measured on `documents`, its SAE with the decoder where the checkpoint has one. What it remarks on
+    loading is among the warnings.
+    """
     path = sae_path(config.sae.path)
     facts = inspect_sae(path)
-    encoder = encoder_of(config, source, device, decoder=bool(facts["decoder"]))
+    encoder = encoder_of(config, source, device, decoder=bool(facts["decoder"]), packed=packed, gpus=gpus)
     published = {"l0": facts["l0"], "fvu": (facts["metadata"] or {}).get("fvu")}
-    return self_check(encoder, documents, published, include_special=config.include_special)
+    found = self_check(encoder, documents, published, include_special=config.include_special)
+    return replace(found, warnings=(*found.warnings, encoder.remark)) if found and encoder.remark else found
 
 
-def check_device(device: str) -> None:
-    """Raises SaerayError when `device` is not one that torch can use here."""
+def check_device(device: str, precision: Precision = "float32") -> None:
+    """Raises SaerayError when `device` is not one that torch can use here, or not in this precision."""
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise SaerayError("a GPU was asked for and this machine has none that torch can use; ask for the CPU")
     try:
         torch.device(device)
     except RuntimeError as error:
         raise UsageError(f"no device {device!r}: {first_line(error)}") from error
+    if precision == "fp8" and device.startswith("cuda"):
+        has = torch.cuda.get_device_capability(device)
+        if has < FP8_CAPABILITY:
+            raise SaerayError(
+                f"fp8 needs a GPU of compute capability {FP8_CAPABILITY[0]}.{FP8_CAPABILITY[1]} or later (Ada, Hopper) "
+                f"and {device} has {has[0]}.{has[1]}: use bfloat16"
+            )
 
 
 def _check_fit(config: EncoderConfig, reads: int, has: int) -> None:
@@ -136,8 +225,16 @@ def _check_fit(config: EncoderConfig, reads: int, has: int) -> None:
         )
 
 
+def _check_precision(config: EncoderConfig, reader_config: Any) -> None:
+    """Raises SaerayError for what the checkpoint or the blocks' shapes have against the precision; reads no weights."""
+    fp8 = config.reader.dtype == "fp8"
+    in_eight_bits(reader_config, fp8)
+    if fp8:
+        use_fp8(empty_model(reader_config, config.reader.layer))
+
+
 def sae_path(path: str) -> str:
-    """A local path for `builtin:NAME`, `hub:OWNER/REPO/FILE` or a path."""
+    """A local path for `builtin:NAME`, `hub:OWNER/REPO/FILE`, a URI of object storage, or a path."""
     if path.startswith("builtin:"):
         name = path.removeprefix("builtin:")
         directory = Path(str(resources.files("saeray").joinpath("saes", "builtin", name)))
@@ -154,20 +251,21 @@ def sae_path(path: str) -> str:
         except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
             reason = str(error).splitlines()[0]
             raise SaerayError(f"cannot get the SAE {path!r} from the hub: {reason}") from error
-    return path
+    return str(copy_from_storage(path)) if "://" in path else path
 
 
 def describe(config: EncoderConfig) -> dict[str, Any]:
     """Everything that decides what a row is, weights by their digests: what a store is claimed with.
 
     Where the weights lie and what they are called is left out: a copy in another place is the same encoder. Raises
-    SaerayError when the SAE does not fit the reader, before a store is claimed with the two.
+    SaerayError when the SAE does not fit the reader, or the precision does not, before a store is claimed with them.
     """
     source = source_of(config)
     tokenizer = tokenizer_of(config, source)
     sae = inspect_sae(sae_path(config.sae.path))
-    hidden = load_config(source, config.reader.layer).get_text_config().hidden_size
-    _check_fit(config, sae["d_in"], int(hidden))
+    reader_config = load_config(source, config.reader.layer)
+    _check_fit(config, sae["d_in"], int(reader_config.get_text_config().hidden_size))
+    _check_precision(config, reader_config)
     template: dict[str, Any] = {"enabled": tokenizer.template.enabled}
     if tokenizer.template.enabled:
         source_text = str(tokenizer.tokenizer.chat_template)
@@ -182,6 +280,7 @@ def describe(config: EncoderConfig) -> dict[str, Any]:
             "files": dict(sorted(source.digests.items())),
             "layer": config.reader.layer,
             "dtype": config.reader.dtype,
+            **({"scheme": SCHEME} if config.reader.dtype == "fp8" else {}),
             "role": config.reader.role,
             "template": template,
         },

@@ -12,7 +12,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "bench"))
 
 import transformers
-from gpu_encode import BLOCKS, FRAME, LLAMA_70B, PROFILE, lengths_of, main
+from gpu_encode import main
+from gpu_model import BLOCKS, FRAME, LLAMA_70B, PROFILE, lengths_of
 
 from saeray.readers.memory import shape_of
 
@@ -51,6 +52,15 @@ def test_eight_bits_run_too(capsys):
     assert figures["tokens"] % sum(lengths_of(4)) == 0
 
 
+def test_compiled_blocks_run_too(capsys):
+    """Attention is left as it is; the modules inside a compiled block are not timed."""
+    arguments = "--device cpu --tiny --dtype float32 --blocks 1 --seconds 0.01 --documents 4 --reference-documents 0"
+    figures = main([*arguments.split(), "--compile", "eager"])
+    assert figures["compile"] == "eager"
+    assert figures["stages"] == []
+    assert figures["tokens"] % sum(lengths_of(4)) == 0
+
+
 def test_the_docstrings_arithmetic():
     """51 blocks and the SAE are 88.35 GFLOP a token: 65% of 700 TFLOP/s are 5,150 tokens/s."""
     block = shape_of(transformers.LlamaConfig(**LLAMA_70B), 0).blocks[0].matrix
@@ -67,3 +77,11 @@ def test_lengths_follow_the_profile():
     assert found[1000] == pytest.approx(PROFILE[10] + FRAME, rel=0.05)
     assert min(found) >= PROFILE[0] + FRAME
     assert max(found) <= PROFILE[-1] + FRAME
+
+
+def test_stages_run_too(capsys):
+    """Blocks in two stages on one device: the split is told, and what stages alone cannot tell is left out."""
+    arguments = "--device cpu --tiny --dtype float32 --seconds 0.01 --documents 4 --tokens 1024 --stages 2"
+    figures = main(arguments.split())
+    assert figures["stages_of_blocks"] == [1, 3]
+    assert figures["tokens"] % sum(lengths_of(4)) == 0

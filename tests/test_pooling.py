@@ -3,6 +3,8 @@
 The reference is dense and in float64: all latents of all tokens, one document at a time.
 """
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -11,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import make_sae
 
-from saeray.encoder import pool
-from saeray.pooling import pool_segments
+from saeray import pooling as pooling_module
+from saeray.pooled import pool
+from saeray.pooling import begin_pooling, pool_segments
 from saeray.readers.memory import Block, ReaderShape, make_plan
 from saeray.saes.relu import ReLU
 
@@ -88,7 +91,7 @@ def test_a_segments_row_is_the_same_bytes_in_any_company(lengths, chunk, data):
 
 
 def test_the_same_as_the_cpus_own_pool():
-    """Latents, maxima, counts and peaks are bit for bit those of `encoder.pool`; sums to rounding."""
+    """Latents, maxima, counts and peaks are bit for bit those of `pooled.pool`; sums to rounding."""
     sae = make_sae(d_in=16, d_sae=64)
     x = 2 * torch.randn(90, 16, generator=torch.Generator().manual_seed(1))
     row = pool(sae.encode(x), np.arange(90, dtype=np.int32))
@@ -155,18 +158,30 @@ def test_one_copy_to_the_host_a_batch(monkeypatch):
     assert len(copies) == 1
 
 
-def test_the_host_does_not_wait_before_the_end(monkeypatch):
-    """Up to the compaction no number is asked for: it runs on tensors that have no numbers."""
-    seen = []
-
-    def compact(state, finite):
-        seen.append((state.device.type, state.shape, finite.device.type))
-        return torch.zeros(2 * len(finite), dtype=torch.int32)
-
-    monkeypatch.setattr("saeray.pooling._compact", compact)
+def test_the_host_does_not_wait_before_it_asks_for_rows():
+    """Until then no number is asked for: it runs on tensors that have no numbers."""
     sae = make_sae(d_in=16, d_sae=40).to("meta")
-    pool_segments(sae, torch.zeros(60, 16, device="meta"), [6] * 10 + [0], chunk_tokens=7)
-    assert seen == [("meta", (4, 11, 40), "meta")]
+    pooling = begin_pooling(sae, torch.zeros(60, 16, device="meta"), [6] * 10 + [0], chunk_tokens=7)
+    assert [part.shape for part in pooling.last] == [(4, 11, 40), (11,)]
+    with pytest.raises(NotImplementedError):
+        pooling.rows()
+
+
+def test_groups_have_one_state_at_a_time(monkeypatch):
+    """Of more segments than a group holds, each group's state is gone before the next one's is made."""
+    states = []
+    real = pooling_module._pool_group
+
+    def pool_group(*args):
+        assert all(state() is None for state in states)
+        state, finite = real(*args)
+        states.append(weakref.ref(state))
+        return state, finite
+
+    monkeypatch.setattr(pooling_module, "_pool_group", pool_group)
+    found = pool_segments(identity(8), torch.rand(60, 8), [6] * 10, segments=3)
+    assert len(states) == 4
+    assert len(found.finite) == 10
 
 
 def test_memory_is_what_the_plan_counts():

@@ -23,13 +23,15 @@ from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
 from saeray.config import EncodeConfig, EncoderConfig, encoder_config
 from saeray.errors import SaerayError, UsageError
-from saeray.loading import describe
+from saeray.loading import describe, memory_plan, source_of
 from saeray.pipeline.attempts import Attempts
-from saeray.pipeline.cluster import available_cpus, connected
+from saeray.pipeline.cluster import available_cpus, connected, result_of
 from saeray.pipeline.lease import hold_lease
-from saeray.pipeline.selfcheck import device_of, self_checked
+from saeray.pipeline.replicas import check_gpus, device_of, reading_of, replicas_of_gpus
+from saeray.pipeline.selfcheck import self_checked
 from saeray.pipeline.settings import plan_settings
 from saeray.pipeline.stages import Encode, encoder_json, read, write
+from saeray.readers.memory import Plan
 from saeray.store import Dataset, Input, Shard, Store, adopt_shard, list_inputs, location
 from saeray.store.commits import part_name
 
@@ -104,12 +106,14 @@ def encode(config: EncodeConfig, on_progress: Callable[[Progress], None] | None 
     settings = plan_settings(config, inputs, dataset)
     # The lease comes first: a second run is told at once, not after a cluster and a reader have started.
     with hold_lease(dataset), connected() as own_cluster:
+        check_gpus(config.num_gpus, own_cluster)
         described = _describe(encoder)
         if settings.messages_column and not described["reader"]["template"]["enabled"]:
             raise UsageError(f"the reader {encoder.reader.model} has no chat template, which messages need")
         if store.encoder() is not None:
             store.claim_encoder(described)
-        checked = self_checked(config, encoder, dataset, inputs, settings, own_cluster)
+        _say_plan(config, encoder)
+        checked = self_checked(config, encoder, dataset, inputs, settings)
         dataset.sweep()
         plan = dataset.add_plan(inputs, settings)
         store.claim_encoder(described)  # after the plan: input that is refused leaves the store as it was
@@ -165,6 +169,23 @@ def _describe(encoder: EncoderConfig) -> dict[str, Any]:
     return described
 
 
+def _say_plan(config: EncodeConfig, encoder: EncoderConfig) -> None:
+    """Says how a replica of several GPUs will lie on them, before anything loads, as a worker with such GPUs has it."""
+    gpus = reading_of(config)["gpus"]
+    if gpus == 1:
+        return
+
+    def planned(device: str) -> Plan:
+        return memory_plan(encoder, source_of(encoder), device, gpus)
+
+    task = ray.remote(num_cpus=1, num_gpus=config.num_gpus)(planned)
+    plan: Plan = result_of(task.remote(device_of(config)), "the worker that was to plan the reader's memory died")
+    for line in plan.lines():
+        log.info(line)
+    if idle := plan.idle():
+        log.warning(idle)
+
+
 def _run(
     config: EncodeConfig,
     encoder: EncoderConfig,
@@ -204,7 +225,8 @@ def _run(
             batch_size=1,
             batch_format="pyarrow",
             fn_constructor_kwargs=shared
-            | {"encoder": encoder_text, "device": device, "threads": threads, "attempts": attempts},
+            | {"encoder": encoder_text, "device": device, "threads": threads, "attempts": attempts}
+            | reading_of(config),
             num_cpus=1,
             num_gpus=config.num_gpus or None,
             compute=ActorPoolStrategy(size=workers),  # fixed: growing pools get stuck at one actor (ray issue 59144)
@@ -229,6 +251,8 @@ def _run(
                 result.failed[row["shard"]] = row["error"]
                 log.warning("shard %d: %s", row["shard"], row["error"])
             else:
+                if row["note"]:
+                    log.warning("shard %d: %s", row["shard"], row["note"])
                 result.encoded += 1
                 for name in ("documents", "tokens", "rejects", "bytes"):
                     setattr(result, name, getattr(result, name) + row[name])
@@ -241,9 +265,8 @@ def _run(
 
 
 def _default_workers(config: EncodeConfig, own_cluster: bool) -> int:
-    resources = ray.cluster_resources()
     if config.num_gpus:
-        return max(1, int(resources.get("GPU", 0) / config.num_gpus))
+        return max(1, replicas_of_gpus(config.num_gpus))
     # On CPUs a matrix product already uses every core of a machine, so one encoder a node.
     return 1 if own_cluster else max(1, len([node for node in ray.nodes() if node["Alive"]]))
 

@@ -13,6 +13,7 @@ import ray
 from saeray.config import EncodeConfig, EncoderConfig
 from saeray.errors import SaerayError
 from saeray.loading import self_check_of, source_of, tokenizer_of
+from saeray.pipeline.replicas import device_of, reading_of
 from saeray.readers.template import TemplateError
 from saeray.readers.tokens import DocumentTokenizer, TokenizedDocument, Turn
 from saeray.selfcheck import TOKENS
@@ -30,32 +31,17 @@ def self_checked(
     dataset: Dataset,
     inputs: list[Input],
     settings: PlanSettings,
-    own_cluster: bool,
 ) -> dict[str, Any] | None:
     """The dataset's self-check, made now when it has none; None when the inputs hold nothing that can be read.
 
-    Warns of what is out of its band. Raises SaerayError for that in strict runs, when the encoder cannot be loaded, and
-    when a cluster of one's own has no GPU for a run that asks for one.
+    Warns of what is out of its band. Raises SaerayError for that in strict runs, and when the encoder cannot be loaded.
     """
-    _check_gpu(config, own_cluster)
     found = dataset.self_check() or check_encoder(config, encoder, inputs, settings, device_of(config))
     for warning in (found or {}).get("warnings", ()):
         if config.strict:
             raise SaerayError(f"{warning} (a warning without --strict)")
         log.warning("self-check: %s", warning)
     return found
-
-
-def device_of(config: EncodeConfig) -> str:
-    """Where a run's encoders work: the device asked for, else `cuda` when it asks for GPUs, else `cpu`."""
-    return config.device or ("cuda" if config.num_gpus else "cpu")
-
-
-def _check_gpu(config: EncodeConfig, own_cluster: bool) -> None:
-    if config.num_gpus and not ray.cluster_resources().get("GPU"):
-        if own_cluster:
-            raise SaerayError("a GPU was asked for and this machine has none; leave out --num-gpus")
-        log.warning("the cluster has no GPU yet; waiting for one to join")
 
 
 def check_encoder(
@@ -67,7 +53,7 @@ def check_encoder(
     """
     task = ray.remote(num_cpus=1, num_gpus=config.num_gpus or None)(_measure)
     try:
-        found: dict[str, Any] | None = ray.get(task.remote(encoder, [*inputs], settings, device))
+        found: dict[str, Any] | None = ray.get(task.remote(encoder, [*inputs], settings, device, reading_of(config)))
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, SaerayError):
             raise error.cause from None
@@ -76,11 +62,11 @@ def check_encoder(
 
 
 def _measure(
-    encoder: EncoderConfig, inputs: Sequence[Input], settings: PlanSettings, device: str
+    encoder: EncoderConfig, inputs: Sequence[Input], settings: PlanSettings, device: str, reading: dict[str, Any]
 ) -> dict[str, Any] | None:
     source = source_of(encoder)
     documents = list(first_documents(inputs, settings, tokenizer_of(encoder, source)))
-    found = self_check_of(encoder, source, device, documents) if documents else None
+    found = self_check_of(encoder, source, device, documents, **reading) if documents else None
     return None if found is None else found.to_dict()
 
 

@@ -2,18 +2,20 @@
 
 No stage raises for what is wrong with one shard: it puts the reason in the row's `error`, the later stages let the row
 pass, and the driver reports it at the end with the rest done. What no shard would get past (no such GPU) is `fatal` and
-ends the run.
+ends the run. A worker whose GPU is lost ends itself: Ray starts it anew, wherever there is a GPU, and gives it the
+shard again; once that is done the row's `note` says what had happened.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 import traceback
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, NoReturn
 
 import pyarrow as pa
 import ray
@@ -22,8 +24,9 @@ import torch
 from saeray.config import EncoderConfig
 from saeray.errors import SaerayError
 from saeray.loading import encoder_of, source_of, tokenizer_of
-from saeray.pipeline.attempts import MOST_ATTEMPTS
+from saeray.pipeline.attempts import MOST_ATTEMPTS, given_up
 from saeray.pipeline.rows import documents_of, documents_table, from_bytes, to_bytes, tokenize
+from saeray.readers.lost import DeviceLost, is_lost, lost
 from saeray.readers.tokens import DocumentTokenizer
 from saeray.store import Dataset, Plan, Shard, ShardInput, Store, commit_shard, read_shard
 
@@ -46,6 +49,7 @@ ENCODED_SCHEMA = pa.schema(
         ("table", pa.large_binary()),
         ("rejects", pa.large_binary()),
         ("seconds", pa.float64()),
+        ("note", pa.string()),
         ("error", pa.string()),
         ("fatal", pa.bool_()),
     ]
@@ -58,6 +62,7 @@ DONE_SCHEMA = pa.schema(
         ("rejects", pa.int64()),
         ("bytes", pa.int64()),
         ("seconds", pa.float64()),
+        ("note", pa.string()),
         ("error", pa.string()),
         ("fatal", pa.bool_()),
     ]
@@ -129,16 +134,30 @@ class Encode:
     """
 
     def __init__(
-        self, store: str, dataset: str, run: str, encoder: str, device: str, threads: int | None, attempts: Any
+        self,
+        store: str,
+        dataset: str,
+        run: str,
+        encoder: str,
+        device: str,
+        threads: int | None,
+        attempts: Any,
+        packed: bool = False,
+        gpus: int = 1,
     ) -> None:
         if threads:
             torch.set_num_threads(threads)  # Ray sets OMP_NUM_THREADS=1 for actors that declare a GPU and no CPU
         config = EncoderConfig.model_validate_json(encoder)
         self.refusal: str | None = None
+        self.lost: DeviceLost | None = None
         try:
-            self.encoder = encoder_of(config, source_of(config), device)
+            self.encoder = encoder_of(config, source_of(config), device, packed=packed, gpus=gpus)
         except SaerayError as error:  # what a constructor raises reaches the terminal as pages of Ray's own traces
             self.refusal = str(error)
+        except RuntimeError as error:
+            if not is_lost(error):
+                raise
+            self.lost = lost(error, torch.device(device))
         self.attempts = attempts
         self.dataset, self.shards = _dataset(store, dataset, run)
         self._call = _guarded(ENCODED_SCHEMA, self._encode)
@@ -150,13 +169,19 @@ class Encode:
         number = row["shard"]
         if self.refusal is not None:
             return {"shard": number, "error": self.refusal, "fatal": True}
-        if ray.get(self.attempts.begin.remote(number)) > MOST_ATTEMPTS:
-            raise SaerayError(f"its worker died {MOST_ATTEMPTS} times while encoding it; run again to try it once more")
+        times, said = ray.get(self.attempts.begin.remote(number))
+        if times > MOST_ATTEMPTS:
+            raise SaerayError(given_up(MOST_ATTEMPTS, said))
         begin = time.monotonic()
         plan, shard = self.shards[number]
         tokenized = from_bytes(row["tokenized"])
         documents = documents_of(tokenized)
-        encoded = self.encoder.encode(documents)
+        try:
+            if self.lost is not None:
+                raise self.lost
+            encoded = self.encoder.encode(documents)
+        except DeviceLost as error:
+            self._leave(number, error)
         table, rejects = documents_table(
             self.dataset.schema(),
             ShardInput.from_bytes(row["documents"]),
@@ -172,7 +197,15 @@ class Encode:
             "table": to_bytes(table),
             "rejects": to_bytes(rejects),
             "seconds": time.monotonic() - begin,
+            "note": f"{said}; it was encoded by another worker" if said else None,
         }
+
+    def _leave(self, number: int, error: DeviceLost) -> NoReturn:
+        """Ends this process, whose GPU answers nothing any more; an actor that ends more mildly is not restarted."""
+        gpus = ", ".join(str(gpu) for gpu in ray.get_gpu_ids())
+        where = f"node {ray.util.get_node_ip_address()}{f', GPU {gpus}' if gpus else ''}"
+        ray.get(self.attempts.leave.remote(number, f"{error} ({where})"))
+        os._exit(1)
 
 
 def write(batch: pa.Table, *, store: str, dataset: str, run: str) -> pa.Table:
@@ -189,6 +222,7 @@ def write(batch: pa.Table, *, store: str, dataset: str, run: str) -> pa.Table:
             "rejects": commit.rejects,
             "bytes": commit.bytes,
             "seconds": commit.seconds,
+            "note": row["note"],
         }
 
     return _guarded(DONE_SCHEMA, work)(batch)

@@ -16,8 +16,8 @@ import torch
 
 from saeray.config import TrainSAEConfig, encoder_config
 from saeray.errors import SaerayError, UsageError
-from saeray.loading import check_device, source_of, tokenizer_of
-from saeray.readers.model import Reader
+from saeray.loading import check_device, reader_of, source_of, tokenizer_of
+from saeray.readers.fp8 import SCHEME
 from saeray.saes.activations import Activations, collect
 from saeray.saes.batchtopk import BatchTopK
 from saeray.saes.sae_lens import as_stored, save_sae
@@ -32,8 +32,7 @@ def make_sae(config: TrainSAEConfig) -> dict[str, Any]:
     """Collects, trains, calibrates and saves; returns the figures that the card shows."""
     encoder = encoder_config(config.encoder)
     source = source_of(encoder)
-    check_device(config.device)
-    dtype = getattr(torch, encoder.reader.dtype)
+    check_device(config.device, encoder.reader.dtype)
     work = Path(config.out) / "work"
     documents = read_documents(config)
     key = {
@@ -48,8 +47,10 @@ def make_sae(config: TrainSAEConfig) -> dict[str, Any]:
         "tokens_a_document": config.tokens_a_document,
         "seed": config.seed,
     }
+    if encoder.reader.dtype == "fp8":
+        key["scheme"] = SCHEME
     activations = collect(
-        Reader(source, encoder.reader.layer, dtype=dtype, device=config.device),
+        reader_of(encoder, source, config.device),
         tokenizer_of(encoder, source),
         documents,
         work / "activations",

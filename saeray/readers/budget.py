@@ -30,32 +30,76 @@ def each_pack(
     """(pack, work(pack)) of every pack; a pack for which memory is short is cut at half the budget, and so is the rest.
 
     on_budget is told the new budget, which a caller keeps for its next shard: it never grows again. One line is logged
-    each time. Raises SaerayError when one sequence alone does not fit.
+    each time. Raises SaerayError when one sequence alone does not fit, and what `work` raises.
+    """
+
+    def run(packs: Iterator[list[int]]) -> Iterator[Result | Exception]:
+        for pack in packs:
+            yield _unless_short(work, pack)
+
+    for pack, result in stream_packs(lengths, budget, run, most_sequences=most_sequences, on_budget=on_budget):
+        yield pack, cast(Result, result)
+
+
+def stream_packs(
+    lengths: Sequence[int],
+    budget: int,
+    run: Callable[[Iterator[list[int]]], Iterator[Result | Exception]],
+    *,
+    most_sequences: int = MOST_SEQUENCES,
+    on_budget: Callable[[int], None] = lambda budget: None,
+) -> Iterator[tuple[list[int], Result | Exception]]:
+    """The same for packs of which several are under way: (pack, outcome) of every pack.
+
+    `run` takes packs as it likes, ahead of what it yields, and yields one outcome each in their order. When one is out
+    of memory no further pack is begun; those that were are finished, and the budget is halved once for all that failed.
+    Any other exception is an outcome as good as a result.
     """
     left = packs(lengths, budget, most_sequences)
     while left:
-        pack = left[0]
-        fitted, result = _tried(work, pack)
-        if fitted:
-            yield pack, cast(Result, result)
-            left = left[1:]
-            continue
-        budget = _halved(budget, [lengths[i] for i in pack])
+        begun: list[list[int]] = []
+        short: list[list[int]] = []
+        for outcome, pack in zip(run(_until(short, left, begun)), begun, strict=False):
+            if isinstance(outcome, Exception) and is_out_of_memory(outcome):
+                short.append(pack)
+            else:
+                yield pack, outcome
+        if not short:
+            return
+        # A pack in flight may have failed because the others were there; the largest decides, if it can be cut.
+        cut = max(short, key=lambda pack: (len(pack) > 1, sum(lengths[i] for i in pack)))
+        budget = _halved(budget, [lengths[i] for i in cut])
         on_budget(budget)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        rest = sorted(i for one in left for i in one)
+        rest = sorted(i for pack in (*short, *left[len(begun) :]) for i in pack)
         left = [[rest[i] for i in one] for one in packs([lengths[i] for i in rest], budget, most_sequences)]
 
 
-def _tried(work: Callable[[list[int]], Result], pack: list[int]) -> tuple[bool, Result | None]:
-    """(True, result), or (False, None) when memory is short. The error goes: its traceback holds the failed tensors."""
+def _until(short: list[list[int]], left: list[list[int]], begun: list[list[int]]) -> Iterator[list[int]]:
+    """Packs from `left`, noted in `begun` as they are taken, until memory has come short."""
+    for pack in left:
+        if short:
+            return
+        begun.append(pack)
+        yield pack
+
+
+def caught(work: Callable[[], Result]) -> Result | Exception:
+    """work(), or the RuntimeError or IndexError that it raised, without its traceback: failed tensors live there."""
     try:
-        return True, work(pack)
+        return work()
+    except (RuntimeError, IndexError) as error:
+        return error.with_traceback(None)
+
+
+def _unless_short(work: Callable[[list[int]], Result], pack: list[int]) -> Result | Exception:
+    try:
+        return work(pack)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-    return False, None
+        return error.with_traceback(None)
 
 
 def _halved(budget: int, lengths: list[int]) -> int:
@@ -72,5 +116,6 @@ def _halved(budget: int, lengths: list[int]) -> int:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether torch ran out of memory, on a device or on the host."""
-    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+    """Whether torch ran out of memory, on a device or on the host; libraries beneath it say so in their own words."""
+    words = ("allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)

@@ -4,7 +4,8 @@ Weights are scaled by output row and activations by token, each to the largest n
 scaled product undoes both in its epilogue. Embedding, norms, residual stream, attention and the SAE stay in bfloat16. A
 matrix is converted as it arrives on the device, so the reader never exists there in 16 bits.
 
-Eight bits change activations: an encoder in fp8 is another encoder, with another fingerprint.
+Eight bits change activations: an encoder in fp8 is another encoder, with another fingerprint, and so is one in another
+scheme of eight bits, whose name is SCHEME.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 from saeray.errors import SaerayError
 from saeray.readers.model import decoder_blocks
 
+# Part of an encoder's fingerprint: a change in what is rounded, or how, takes another name.
+SCHEME = "e4m3-rows-1"
 DTYPE = torch.float8_e4m3fn
 LARGEST = 448.0
 MULTIPLE = 16  # both sides of a matrix, by the kernels' alignment
@@ -24,6 +27,8 @@ MULTIPLE = 16  # both sides of a matrix, by the kernels' alignment
 
 class Fp8Linear(nn.Module):
     """x [..., in] @ weight^T + bias with weight float8 [out, in] and scale float32 [1, out]; out in x's dtype."""
+
+    READY = ("weight", "weight_scale")  # what a checkpoint that is in eight bits already has of a layer
 
     weight: nn.Parameter
     scale: Tensor
@@ -47,6 +52,20 @@ class Fp8Linear(nn.Module):
         self.weight = nn.Parameter(quantised, requires_grad=False)
         self.scale = scale.T.contiguous()
 
+    def set_ready(self, name: str, value: Tensor, of: str) -> None:
+        """Takes a checkpoint's own float8 `weight` or `weight_scale`; `of` is what it is called there.
+
+        Raises SaerayError for one of another shape or type.
+        """
+        shape = self.weight.shape if name == "weight" else torch.Size((self.weight.shape[0], 1))
+        if value.shape != shape or (value.dtype == DTYPE) != (name == "weight"):
+            kind = str(value.dtype).removeprefix("torch.")
+            raise SaerayError(f"the reader's weights do not fit its config.json: {of} is {kind} {list(value.shape)}")
+        if name == "weight":
+            self.weight = nn.Parameter(value, requires_grad=False)
+        else:
+            self.scale = value.float().T.contiguous()
+
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
         quantised, scale = quantise(rows)
@@ -68,8 +87,16 @@ def quantise(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def use_fp8(model: Any) -> Any:
-    """Puts an Fp8Linear in the place of every linear layer of the blocks; weights that are there are converted."""
-    for block in decoder_blocks(model):
+    """Puts an Fp8Linear in the place of every linear layer of the blocks; weights that are there are converted.
+
+    Raises SaerayError for blocks that have other matrices too (experts in one tensor, GPT-2's turned ones).
+    """
+    blocks = decoder_blocks(model)
+    linear = {id(m.weight) for m in blocks.modules() if isinstance(m, nn.Linear)}
+    for name, parameter in blocks.named_parameters():
+        if parameter.dim() > 1 and id(parameter) not in linear:
+            raise SaerayError(f"fp8 needs blocks of linear layers, and this reader has a {name} in none: use bfloat16")
+    for block in blocks:
         for name, layer in [(n, m) for n, m in block.named_modules() if isinstance(m, nn.Linear)]:
             owner, _, last = name.rpartition(".")
             made = Fp8Linear(layer.out_features, layer.in_features, layer.bias, layer.weight.device)

@@ -24,7 +24,9 @@ from saeray.errors import SaerayError
 
 GIB = 2**30
 Mend = Literal["stages", "fp8"]
+Mends = Collection[Mend]
 Precision = Literal["float32", "bfloat16", "fp8"]
+Sizes = dict[str, int]  # bytes by what takes them
 _WEIGHT = {"float32": 4, "bfloat16": 2, "fp8": 1}  # bytes of an entry of a block's matrix
 _OTHER = {"float32": 4, "bfloat16": 2, "fp8": 2}  # of activations, embedding, norms and SAE
 # The CUDA context, the libraries' workspaces and what the allocator cannot hand out again. Taken, not yet measured.
@@ -126,7 +128,7 @@ class Stage:
 
     first: int
     stop: int
-    parts: dict[str, int]
+    parts: Sizes
 
     def total(self) -> int:
         return sum(self.parts.values())
@@ -134,7 +136,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Plan:
-    """tokens: the budget of one batch (of one micro-batch when there are several stages). memory: bytes of one GPU."""
+    """tokens: the budget of one batch; each stage has one. memory: bytes of one GPU. gpus: those given to a replica."""
 
     shape: ReaderShape
     dtype: Precision
@@ -142,6 +144,17 @@ class Plan:
     tokens: int
     memory: int
     stages: tuple[Stage, ...]
+    gpus: int = 1
+
+    def evenness(self) -> float:
+        """The share of all GPUs' rate that stages at work at once can reach: the slowest sets the pace."""
+        work = [_work(self.shape, self.d_sae, stage.first, stage.stop) for stage in self.stages]
+        return sum(work) / (len(work) * max(work))
+
+    def idle(self) -> str | None:
+        """The line about GPUs that were given for nothing."""
+        more = self.gpus - len(self.stages)
+        return f"{more} of {self.gpus} GPUs have nothing to do: give --num-gpus {len(self.stages)}" if more else None
 
     def lines(self) -> list[str]:
         """What to print before loading, a line a thing, sizes in GiB."""
@@ -153,6 +166,8 @@ class Plan:
             name = f"GPU {number}, blocks {stage.first}-{stage.stop - 1}: " if len(self.stages) > 1 else ""
             parts = ", ".join(f"{what} {_gib(size)}" for what, size in stage.parts.items() if size)
             lines.append(f"  {name}{parts}; in all {_gib(stage.total())}, free {_gib(self.memory - stage.total())}")
+        if (used := len(self.stages)) > 1:
+            lines.append(f"  {used} stages at work at once, at {self.evenness():.0%} of {used} GPUs' rate at most")
         return [*lines, f"  a batch holds up to {self.tokens:,} tokens"]
 
 
@@ -167,9 +182,9 @@ def make_plan(
     chunk_tokens: int = 2048,
     segments: int = 512,
     most_tokens: int = MOST_TOKENS,
-    mends: Collection[Mend] = (),
+    mends: Mends = (),
 ) -> Plan:
-    """The plan with the fewest GPUs, and of those the largest token budget.
+    """The plan with the fewest GPUs, and of those one that holds `most_tokens` before one that is more even.
 
     memory: bytes of one GPU. window: the longest sequence, which a batch must hold. gpus: how many a replica may take.
     chunk_tokens: tokens whose latents exist at one time. segments: documents pooled at one time (`saeray.pooling`).
@@ -178,16 +193,16 @@ def make_plan(
     """
     fixed = _fixed(shape, d_sae, dtype, chunk_tokens, segments)
     for count in range(1, min(gpus, len(shape.blocks)) + 1):
-        best = _best_split(shape, d_sae, dtype, memory, fixed, window, count)
+        most = max(most_tokens, -(-window // STEP) * STEP)
+        best = _best_split(shape, d_sae, dtype, memory, fixed, window, count, most)
         if best is not None:
-            tokens, cuts = best
-            tokens = min(tokens, max(most_tokens, -(-window // STEP) * STEP))
+            tokens, cuts = min(best[0], most), best[1]
             stages = tuple(_stage(shape, dtype, fixed, tokens, first, stop) for first, stop in cuts)
-            return Plan(shape, dtype, d_sae, tokens, memory, stages)
+            return Plan(shape, dtype, d_sae, tokens, memory, stages, gpus)
     raise SaerayError(_why_not(shape, d_sae, dtype, memory, fixed, window, gpus, mends))
 
 
-def _fixed(shape: ReaderShape, d_sae: int, dtype: Precision, chunk: int, segments: int) -> dict[str, int]:
+def _fixed(shape: ReaderShape, d_sae: int, dtype: Precision, chunk: int, segments: int) -> Sizes:
     """Bytes that do not depend on the blocks or on the batch: the embedding, the SAE, the pooling."""
     b = _OTHER[dtype]
     # Latents, the activation's scratch, and one byte each while active tokens are counted; four numbers a segment.
@@ -200,42 +215,48 @@ def _fixed(shape: ReaderShape, d_sae: int, dtype: Precision, chunk: int, segment
     }
 
 
-def _stage(shape: ReaderShape, dtype: Precision, fixed: dict[str, int], tokens: int, first: int, stop: int) -> Stage:
+def _stage(shape: ReaderShape, dtype: Precision, fixed: Sizes, tokens: int, first: int, stop: int) -> Stage:
     last = stop == len(shape.blocks)
     parts = {"blocks": shape.weights(dtype, first, stop), "embedding": fixed["embedding"] if first == 0 else 0}
     parts |= {name: size if last else 0 for name, size in fixed.items() if name != "embedding"}
-    parts["activations"] = tokens * _per_token(shape, dtype, first, stop)
+    parts["activations"] = tokens * _per_token(shape, dtype, last)
     return Stage(first, stop, parts | {"CUDA reserve": RESERVE})
 
 
-def _per_token(shape: ReaderShape, dtype: Precision, first: int, stop: int) -> int:
-    """A block's activations; with the SAE the pooled tokens' vectors too; between stages what comes in and goes out."""
-    vector = shape.d_in * _OTHER[dtype]
-    last, whole = stop == len(shape.blocks), stop - first == len(shape.blocks)
-    return shape.activations(dtype) + (vector if last else 0) + (0 if whole else 2 * vector)
+def _per_token(shape: ReaderShape, dtype: Precision, last: bool) -> int:
+    """A block's activations; with the SAE the pooled tokens' vectors too. What a stage is handed takes the place of the
+    embedding's vectors, and what it hands on has left before its next batch begins (see `staged`).
+    """
+    return shape.activations(dtype) + (shape.d_in * _OTHER[dtype] if last else 0)
 
 
 def _best_split(
-    shape: ReaderShape, d_sae: int, dtype: Precision, memory: int, fixed: dict[str, int], window: int, count: int
+    shape: ReaderShape, d_sae: int, dtype: Precision, memory: int, fixed: Sizes, window: int, count: int, most: int = 0
 ) -> tuple[int, list[tuple[int, int]]] | None:
-    """(token budget, (first, stop) of every stage) of the most even split that holds a window, or None."""
-    best: tuple[float, int, list[tuple[int, int]]] | None = None
-    sae = 2 * shape.d_in * d_sae
-    for cuts in _splits(len(shape.blocks), count):
+    """(token budget, (first, stop) of every stage) of the most even split that holds `most` tokens, or if none does a
+    window; None when none does.
+    """
+    best: tuple[tuple[bool, int, int], list[tuple[int, int]]] | None = None
+    blocks = len(shape.blocks)
+    for cuts in _splits(blocks, count):
         tokens = min(
-            (memory - _stage(shape, dtype, fixed, 0, *cut).total()) // _per_token(shape, dtype, *cut) for cut in cuts
+            (memory - _stage(shape, dtype, fixed, 0, *cut).total()) // _per_token(shape, dtype, cut[1] == blocks)
+            for cut in cuts
         )
         tokens = tokens // STEP * STEP
         if tokens < window:
             continue
         # All stages work at once, so the slowest sets the pace.
-        pace = max(
-            2 * sum(block.matrix for block in shape.blocks[first:stop]) + (sae if stop == len(shape.blocks) else 0)
-            for first, stop in cuts
-        )
-        if best is None or (pace, -tokens) < (best[0], -best[1]):
-            best = pace, tokens, cuts
-    return None if best is None else (best[1], best[2])
+        pace = max(_work(shape, d_sae, first, stop) for first, stop in cuts)
+        if best is None or (tokens < most, pace, -tokens) < best[0]:
+            best = (tokens < most, pace, -tokens), cuts
+    return None if best is None else (-best[0][2], best[1])
+
+
+def _work(shape: ReaderShape, d_sae: int, first: int, stop: int) -> int:
+    """FLOPs a token of one stage, the SAE's among the last one's."""
+    own = 2 * sum(block.matrix for block in shape.blocks[first:stop])
+    return own + (2 * shape.d_in * d_sae if stop == len(shape.blocks) else 0)
 
 
 def _splits(blocks: int, count: int) -> Iterator[list[tuple[int, int]]]:
@@ -253,14 +274,7 @@ def _splits(blocks: int, count: int) -> Iterator[list[tuple[int, int]]]:
 
 
 def _why_not(
-    shape: ReaderShape,
-    d_sae: int,
-    dtype: Precision,
-    memory: int,
-    fixed: dict[str, int],
-    window: int,
-    gpus: int,
-    mends: Collection[Mend],
+    shape: ReaderShape, d_sae: int, dtype: Precision, memory: int, fixed: Sizes, window: int, gpus: int, mends: Mends
 ) -> str:
     whole = _stage(shape, dtype, fixed, window, 0, len(shape.blocks))
     parts = ", ".join(f"{what} {_gib(size)}" for what, size in whole.parts.items() if size)
@@ -268,20 +282,16 @@ def _why_not(
     if "stages" in mends:
         counts = range(gpus + 1, min(MOST_STAGES, len(shape.blocks)) + 1)
         enough = (n for n in counts if _best_split(shape, d_sae, dtype, memory, fixed, window, n) is not None)
-        found += [f"{n} GPUs a replica" for n in islice(enough, 1)]
+        found += [f"{n} GPUs a replica (--num-gpus {n})" for n in islice(enough, 1)]
     if "fp8" in mends and dtype != "fp8":
-        fits = _best_split(shape, d_sae, "fp8", memory, _as_fp8(fixed, dtype), window, gpus) is not None
-        found += ["fp8"] if fits else []
+        fixed = {name: size * _OTHER["fp8"] // _OTHER[dtype] for name, size in fixed.items()}
+        fits = _best_split(shape, d_sae, "fp8", memory, fixed, window, gpus) is not None
+        found += ["fp8 (the reader's dtype)"] if fits else []
     found.append("a larger GPU" if window <= 2048 else "a larger GPU or a shorter window")
     return (
         f"the reader does not fit: one batch of {window:,} tokens needs {_gib(whole.total())} ({parts}) and "
         f"{gpus} GPU(s) of {_gib(memory)} were given; use {' or '.join(found)}"
     )
-
-
-def _as_fp8(fixed: dict[str, int], dtype: Precision) -> dict[str, int]:
-    """The fixed parts in bfloat16, which they have beside fp8 blocks."""
-    return {name: size // (_OTHER[dtype] // 2) for name, size in fixed.items()}
 
 
 def _gib(size: int) -> str:

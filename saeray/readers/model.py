@@ -11,7 +11,7 @@ import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ import transformers
 from torch import Tensor, nn
 
 from saeray.errors import SaerayError, first_line
+from saeray.readers.quantised import in_eight_bits
 from saeray.readers.source import ReaderSource
 
 # What model families call the parameters between the last block and the LM head.
@@ -36,12 +37,22 @@ class Reader:
     def __init__(
         self, source: ReaderSource, layer: int, *, dtype: torch.dtype = torch.float32, device: str = "cpu"
     ) -> None:
-        self.layer, self.dtype, self.device = layer, dtype, torch.device(device)
         with quiet_transformers():
-            self._model = _load(source, layer, dtype).to(self.device).eval()
-        self.d_in = int(self._model.config.get_text_config().hidden_size)
+            self._read_from(_load(source, layer, dtype).to(device).eval())
+
+    @classmethod
+    def of(cls, model: Any) -> Self:
+        """A reader of a decoder that is cut and on its device already (`streamed`); it is the reader's from then on."""
+        reader = cls.__new__(cls)
+        reader._read_from(model)
+        return reader
+
+    def _read_from(self, model: Any) -> None:
+        first = next(model.parameters())
+        self._model, self.dtype, self.device = model, first.dtype, first.device
+        self.d_in = int(model.config.get_text_config().hidden_size)
         self._residual: Tensor | None = None
-        decoder_blocks(self._model)[-1].register_forward_hook(self._keep_residual)
+        decoder_blocks(model)[-1].register_forward_hook(self._keep_residual)
 
     def _keep_residual(self, _module: nn.Module, _inputs: Any, output: Any) -> None:
         self._residual = output[0] if isinstance(output, tuple) else output
@@ -102,6 +113,7 @@ def load_config(source: ReaderSource, layer: int) -> Any:
 
 def _load(source: ReaderSource, layer: int, dtype: torch.dtype) -> Any:
     config = load_config(source, layer)
+    in_eight_bits(config, fp8=False)
     text = config.get_text_config()
     text.num_hidden_layers = layer + 1
     if getattr(text, "layer_types", None):

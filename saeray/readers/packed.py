@@ -14,8 +14,8 @@ that are not counted from the ids it is given, frequencies that depend on the lo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from inspect import signature
 from itertools import pairwise
@@ -29,10 +29,13 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from saeray.errors import SaerayError
+from saeray.readers.inflight import in_flight
 from saeray.readers.model import decoder_blocks
 from saeray.readers.packing import layout
 
 Kernel = Literal["varlen", "exact"]
+# Token ids of each sequence, and of each the places of the tokens whose vectors are asked for.
+Batch = tuple[Sequence[npt.NDArray[Any]], Sequence[npt.NDArray[np.intp]]]
 NAME = "saeray_packed"
 # Of `layer_types`, those whose mask is what the attention function is told.
 _KNOWN_LAYERS = {"full_attention", "sliding_attention"}
@@ -62,6 +65,11 @@ class Pack:
     def longest(self) -> int:
         return max(stop - start for start, stop in pairwise(self.edges))
 
+    def to(self, device: torch.device) -> Pack:
+        """The same on another device; the host does not wait."""
+        ids, positions, offsets = (x.to(device, non_blocking=True) for x in (self.ids, self.positions, self.offsets))
+        return replace(self, ids=ids, positions=positions, offsets=offsets)
+
 
 class PackedReader:
     """A truncated decoder over packs; the model given belongs to it from then on.
@@ -72,7 +80,8 @@ class PackedReader:
 
     def __init__(self, model: Any, kernel: Kernel | None = None) -> None:
         first = next(model.parameters())
-        self.device, self.dtype = first.device, first.dtype
+        # Where token ids go, and where the residual stream comes out: one and the same unless blocks are staged.
+        self._entry, self.device, self.dtype = first.device, first.device, first.dtype
         self.kernel: Kernel = kernel or ("varlen" if _has_flash(self.device, self.dtype) else "exact")
         self.model = model.eval()
         self.blocks = decoder_blocks(model)
@@ -85,7 +94,7 @@ class PackedReader:
         if model.config.get_text_config()._attn_implementation != NAME:
             raise CannotPack(f"{_name(model.config)} cannot be packed: it brings its own attention")
         self._residual: Tensor | None = None
-        self.blocks[-1].register_forward_hook(self._keep_residual)
+        self._hook = self.blocks[-1].register_forward_hook(self._keep_residual)
 
     def _keep_residual(self, _module: nn.Module, _inputs: Any, output: Any) -> None:
         self._residual = output[0] if isinstance(output, tuple) else output
@@ -101,16 +110,12 @@ class PackedReader:
             if not 0 <= worst < self._vocabulary:
                 raise IndexError(f"token id {worst}: the reader has {self._vocabulary}")
         return Pack(
-            self._upload(flat)[None],
-            self._upload(positions)[None],
-            self._upload(edges),
+            _upload(flat, self._entry)[None],
+            _upload(positions, self._entry)[None],
+            _upload(edges, self._entry),
             tuple(edges.tolist()),
             self.kernel,
         )
-
-    def _upload(self, values: npt.NDArray[Any]) -> Tensor:
-        tensor = torch.from_numpy(values)
-        return (tensor.pin_memory() if self.device.type == "cuda" else tensor).to(self.device, non_blocking=True)
 
     @torch.inference_mode()
     def read(self, pack: Pack) -> Tensor:
@@ -120,12 +125,32 @@ class PackedReader:
         assert residual is not None
         return residual[0]
 
-    @torch.inference_mode()
     def take(self, ids: Sequence[npt.NDArray[Any]], places: Sequence[npt.NDArray[np.intp]]) -> Tensor:
         """As `Reader.take`."""
+        return self._read_chosen(self._begin((ids, places)))
+
+    def stream(self, batches: Iterable[Batch]) -> Iterator[Tensor | Exception]:
+        """What `take` gives of every batch, in order, or the RuntimeError or IndexError that it alone met.
+
+        The host waits for nothing. When an outcome comes out the next batch is on its way up (with stages as many as
+        there are stages are begun). Work enqueued on an outcome before the next is asked for runs before the next
+        batch's last blocks; what makes the host wait belongs after that.
+        """
+        return in_flight(batches, self._steps())
+
+    def _steps(self) -> list[Callable[[Any], Any]]:
+        return [self._begin, self._read_chosen]
+
+    def _begin(self, batch: Batch) -> tuple[Pack, Tensor]:
+        """The batch's pack and the chosen tokens' places in it, on their way up."""
+        ids, places = batch
         pack = self.pack(ids)
-        chosen = self._upload(np.concatenate([at + start for at, start in zip(places, pack.edges, strict=False)]))
-        return self.read(pack).index_select(0, chosen)
+        chosen = np.concatenate([at + start for at, start in zip(places, pack.edges, strict=False)])
+        return pack, _upload(chosen, self.device)
+
+    @torch.inference_mode()
+    def _read_chosen(self, begun: tuple[Pack, Tensor]) -> Tensor:
+        return self.read(begun[0]).index_select(0, begun[1])
 
     def residual(self, ids: Sequence[npt.NDArray[Any]]) -> Tensor:
         """As `Reader.residual`, the sequences read as one pack; zeros behind the shorter ones."""
@@ -142,6 +167,11 @@ class PackedReader:
         head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
         width = int(head * text.num_attention_heads)
         return len(self.blocks) * sum(2 * width * n * (n + 1) for n in lengths)
+
+
+def _upload(values: npt.NDArray[Any], device: torch.device) -> Tensor:
+    tensor = torch.from_numpy(values)
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 def attend(

@@ -11,7 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -23,13 +23,14 @@ import torch
 from saeray.errors import SaerayError, first_line
 from saeray.readers.model import load_config
 from saeray.readers.source import (
-    _INDEX,
-    _SINGLE,
-    _SMALL,
+    INDEX,
+    SINGLE,
+    SMALL,
     ReaderSource,
-    _is_needed,
-    _weight_map,
     cache_directory,
+    in_directory,
+    is_needed,
+    weight_map,
 )
 
 PART = 2**25  # bytes of one request to a store; several run at once
@@ -59,33 +60,67 @@ class Checkpoint:
     directory: Path
     tensors: dict[str, str]
 
+    @classmethod
+    def of(cls, source: ReaderSource) -> Checkpoint:
+        """A reader that is ready on this node."""
+        return cls(source.directory, {name: str(path) for name, path in source.tensors.items()})
+
     def config(self, layer: int) -> Any:
         """The reader's configuration. Raises SaerayError when it has no block `layer`."""
         return load_config(ReaderSource(self.directory, {}, {}), layer)
 
 
-def open_checkpoint(uri: str, layer: int, *, keep: bool = False) -> Checkpoint:
+def open_checkpoint(uri: str, layer: int) -> Checkpoint:
     """The checkpoint in Hugging Face's layout at `uri`, a directory or a prefix of any fsspec storage.
 
-    From storage, configuration and tokenizer are copied to the node; keep copies the shards that hold blocks up to
-    `layer` too, so that the next process reads them from its disk. Raises SaerayError when something is not there.
+    Its weights stay where they are; of one in storage, configuration and tokenizer are copied to the node. Raises
+    SaerayError when something is not there.
     """
     if "://" not in uri:
         directory, base = Path(uri), str(Path(uri))
     else:
         base = uri.rstrip("/")
-        directory = _node_copy_of_small(base)
+        directory = _linked(base, _small_files(base))
     if not (directory / "config.json").is_file():
         raise SaerayError(f"no reader at {uri}: it has no config.json")
-    if (directory / _INDEX).is_file():
-        names = _weight_map(directory)
+    if (directory / INDEX).is_file():
+        names = weight_map(directory)
     else:
-        names = {piece.name: _SINGLE for piece in read_pieces(f"{base}/{_SINGLE}")}
-    tensors = {name: f"{base}/{file}" for name, file in names.items() if _is_needed(name, layer)}
-    if keep and "://" in uri:
-        kept = {file: str(node_copy(file)) for file in sorted(set(tensors.values()))}
-        tensors = {name: kept[file] for name, file in tensors.items()}
-    return Checkpoint(directory, tensors)
+        names = {piece.name: SINGLE for piece in read_pieces(f"{base}/{SINGLE}")}
+    return Checkpoint(directory, {name: f"{base}/{file}" for name, file in names.items() if is_needed(name, layer)})
+
+
+def prepare_from_storage(uri: str, layer: int) -> ReaderSource:
+    """The reader at `uri`, a prefix of any fsspec storage, made ready on this node as `source.prepare` does it.
+
+    The files that hold blocks up to `layer` are copied whole, because the fingerprint is made of their digests, and
+    once a node; of the copies only the needed tensors are read. Raises SaerayError when something is not there.
+    """
+    base = uri.rstrip("/")
+    small = _small_files(base)
+    if "config.json" not in small:
+        raise SaerayError(f"no reader at {uri}: it has no config.json")
+    files = {SINGLE}
+    if INDEX in small:
+        files = {file for name, file in weight_map(_linked(base, [INDEX])).items() if is_needed(name, layer)}
+    return in_directory(_linked(base, [*small, *files]), layer)
+
+
+def copy_from_storage(uri: str) -> Path:
+    """The file at `uri`, or all files right below it, on this node under their own names: an SAE's checkpoint.
+
+    Raises SaerayError when nothing is there.
+    """
+    base = uri.rstrip("/")
+    file_system, path = _file_system(base)
+    with _one_line(uri):
+        found = [one["name"] for one in file_system.ls(path, detail=True) if one["type"] == "file"]
+    if not found:
+        raise SaerayError(f"cannot read {uri}: it holds no files")
+    if [name.rstrip("/") for name in found] == [path.rstrip("/")]:  # of a file, listing gives the file
+        base, _, name = base.rpartition("/")
+        return _linked(base, [name]) / name
+    return _linked(base, [name.rsplit("/", 1)[-1] for name in found])
 
 
 def read_pieces(uri: str) -> list[Piece]:
@@ -146,15 +181,19 @@ def node_copy(uri: str) -> Path:
     return target
 
 
-def _node_copy_of_small(base: str) -> Path:
-    """A directory with links to the node's copies of the checkpoint's configuration, tokenizer and index."""
+def _small_files(base: str) -> list[str]:
+    """The names of the checkpoint's configuration, tokenizer and index."""
     file_system, path = _file_system(base)
     with _one_line(base):
         found = [name.rstrip("/").rsplit("/", 1)[-1] for name in file_system.ls(path, detail=False)]
-    names = sorted(name for name in found if any(fnmatch(name, pattern) for pattern in _SMALL))
-    copies = {name: node_copy(f"{base}/{name}") for name in names}
+    return sorted(name for name in found if any(fnmatch(name, pattern) for pattern in SMALL))
+
+
+def _linked(base: str, names: Iterable[str]) -> Path:
+    """A directory with links to the node's copies of these files; one of its own as soon as one of them changes."""
+    copies = {name: node_copy(f"{base}/{name}") for name in sorted(names)}
     key = hashlib.sha256("\n".join([base, *(copy.name for copy in copies.values())]).encode()).hexdigest()[:16]
-    directory = cache_directory() / "shards" / f"{key}-small"
+    directory = cache_directory() / "shards" / f"{key}-files"
     directory.mkdir(parents=True, exist_ok=True)
     for name, copy in copies.items():
         scratch = directory / f".{name}.{os.getpid()}"

@@ -25,9 +25,10 @@ from typing import Any
 from saeray.errors import SaerayError, first_line
 
 _BLOCK = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
-_INDEX = "model.safetensors.index.json"
-_SINGLE = "model.safetensors"
-_SMALL = ["*.json", "*.jinja", "*.model", "*.txt"]
+# Hugging Face's layout: the index of shards or the single file, and what is small beside them.
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+SMALL = ["*.json", "*.jinja", "*.model", "*.txt"]
 # What decides the token ids, under every name that tokenizers are saved as.
 _TOKENIZER = [
     "tokenizer.json",
@@ -77,22 +78,23 @@ def prepare(model: str, layer: int, revision: str | None = None) -> ReaderSource
             raise SaerayError(f"no reader at {path}: the GGUF file is not there")
         return _from_gguf(path, layer)
     if path.is_dir():
-        return _from_directory(path, layer)
+        return in_directory(path, layer)
     if path.is_absolute() or model.startswith((".", "~")):
         raise SaerayError(f"no reader at {path}: the directory is not there")
     return _from_hub(model, layer, revision)
 
 
-def _from_directory(directory: Path, layer: int) -> ReaderSource:
+def in_directory(directory: Path, layer: int) -> ReaderSource:
+    """The reader in a directory of Hugging Face's layout, and its digests. Raises SaerayError for what is not there."""
     if not (directory / "config.json").is_file():
         raise SaerayError(f"no reader at {directory}: it has no config.json")
-    if (directory / _INDEX).is_file():
-        names = _weight_map(directory)
-    elif (directory / _SINGLE).is_file():
-        names = dict.fromkeys(_tensor_names(directory / _SINGLE), _SINGLE)
+    if (directory / INDEX).is_file():
+        names = weight_map(directory)
+    elif (directory / SINGLE).is_file():
+        names = dict.fromkeys(_tensor_names(directory / SINGLE), SINGLE)
     else:
         raise SaerayError(f"no reader at {directory}: it has no safetensors weights (pickled ones are not read)")
-    tensors = {name: directory / file for name, file in names.items() if _is_needed(name, layer)}
+    tensors = {name: directory / file for name, file in names.items() if is_needed(name, layer)}
     for file in sorted(set(tensors.values())):
         if not file.is_file():
             raise SaerayError(f"the reader at {directory} lacks {file.name}, which its index names")
@@ -102,13 +104,20 @@ def _from_directory(directory: Path, layer: int) -> ReaderSource:
     return ReaderSource(directory, tensors, digests)
 
 
-def _weight_map(directory: Path) -> dict[str, str]:
-    """Tensor name -> file name, by the checkpoint's index."""
+def weight_map(directory: Path) -> dict[str, str]:
+    """Tensor name -> file name, by the index of the checkpoint in `directory`.
+
+    Raises SaerayError for an index that cannot be read, and for one that names a file elsewhere.
+    """
     try:
-        found = json.loads((directory / _INDEX).read_text())["weight_map"]
-        return {str(tensor): str(file) for tensor, file in found.items()}
+        found = json.loads((directory / INDEX).read_text())["weight_map"]
+        names = {str(tensor): str(file) for tensor, file in found.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SaerayError(f"cannot read the index of the reader's weights at {directory / _INDEX}") from error
+        raise SaerayError(f"cannot read the index of the reader's weights at {directory / INDEX}") from error
+    for file in names.values():
+        if "/" in file:
+            raise SaerayError(f"the index of the reader's weights at {directory / INDEX} names {file}, outside of it")
+    return names
 
 
 def _from_hub(name: str, layer: int, revision: str | None) -> ReaderSource:
@@ -122,12 +131,12 @@ def _from_hub(name: str, layer: int, revision: str | None) -> ReaderSource:
             reason = str(error).splitlines()[0]
             raise SaerayError(f"cannot get the reader {name!r} from the hub: {reason}") from error
 
-    directory = fetch(_SMALL)
-    if (directory / _INDEX).is_file():
-        fetch(sorted({file for tensor, file in _weight_map(directory).items() if _is_needed(tensor, layer)}))
+    directory = fetch(SMALL)
+    if (directory / INDEX).is_file():
+        fetch(sorted({file for tensor, file in weight_map(directory).items() if is_needed(tensor, layer)}))
     else:
-        fetch([_SINGLE])
-    return _from_directory(directory, layer)
+        fetch([SINGLE])
+    return in_directory(directory, layer)
 
 
 def _from_gguf(path: Path, layer: int) -> ReaderSource:
@@ -142,7 +151,7 @@ def _from_gguf(path: Path, layer: int) -> ReaderSource:
                 scratch.rename(target)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
-    tensors = dict.fromkeys(_tensor_names(target / _SINGLE), target / _SINGLE)
+    tensors = dict.fromkeys(_tensor_names(target / SINGLE), target / SINGLE)
     return ReaderSource(target, tensors, {path.name: digest})
 
 
@@ -169,11 +178,12 @@ def _dequantize(path: Path, layer: int, target: Path) -> None:
         raise SaerayError(f"{path.name} has {model.config.num_hidden_layers} blocks; there is no hook layer {layer}")
     check_whole(model, report["missing_keys"])
     model.config.save_pretrained(target)
-    state = {name: tensor for name, tensor in model.base_model.state_dict().items() if _is_needed(name, layer)}
-    save_file({name: tensor.contiguous() for name, tensor in state.items()}, target / _SINGLE)
+    state = {name: tensor for name, tensor in model.base_model.state_dict().items() if is_needed(name, layer)}
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, target / SINGLE)
 
 
-def _is_needed(name: str, layer: int) -> bool:
+def is_needed(name: str, layer: int) -> bool:
+    """Whether a checkpoint's tensor of this name enters the output of block `layer`."""
     block = _BLOCK.search(name)
     if block:
         return int(block.group(1)) <= layer
@@ -208,7 +218,8 @@ def gguf_in_wheel(package: str) -> Path:
 def file_digest(path: Path) -> str:
     """SHA-256 of a file as hex, remembered by path, size and modification time: 90 GB take minutes to read.
 
-    Files of the hub's cache are links to blobs that are named by this digest already.
+    Of the processes of a node one reads the file, and the others wait for what it notes. Files of the hub's cache are
+    links to blobs that are named by this digest already.
     """
     real = path.resolve()
     if re.fullmatch(r"[0-9a-f]{64}", real.name):
@@ -216,14 +227,14 @@ def file_digest(path: Path) -> str:
     stat = real.stat()
     key = hashlib.sha256(f"{real}\n{stat.st_size}\n{stat.st_mtime_ns}".encode()).hexdigest()
     note = cache_directory() / "digests" / key
-    if note.is_file() and re.fullmatch(r"[0-9a-f]{64}", known := note.read_text()):
-        return known
-    with real.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    note.parent.mkdir(parents=True, exist_ok=True)
-    scratch = note.with_name(f"{note.name}.{os.getpid()}")
-    scratch.write_text(digest)
-    scratch.rename(note)
+    with _lock(note):
+        if note.is_file() and re.fullmatch(r"[0-9a-f]{64}", known := note.read_text()):
+            return known
+        with real.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        scratch = note.with_name(f"{note.name}.{os.getpid()}")
+        scratch.write_text(digest)
+        scratch.rename(note)
     return digest
 
 

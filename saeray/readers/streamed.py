@@ -26,7 +26,8 @@ from torch import Tensor, nn
 
 from saeray.errors import SaerayError, first_line
 from saeray.readers.fp8 import Fp8Linear, use_fp8
-from saeray.readers.model import check_whole, quiet_transformers
+from saeray.readers.model import check_whole, decoder_blocks, quiet_transformers
+from saeray.readers.quantised import in_eight_bits
 from saeray.readers.shards import Checkpoint, Piece, read_pieces, read_range
 
 # Bytes in one buffer: large enough for any disk's or store's full rate, small enough that three take 1.5 GiB.
@@ -104,34 +105,42 @@ def load_streamed(
     layer: int,
     *,
     dtype: torch.dtype = torch.bfloat16,
-    device: str | torch.device = "cpu",
+    device: str | torch.device | Sequence[str | torch.device] = "cpu",
     fp8: bool = False,
 ) -> tuple[Any, Timing]:
     """The decoder cut after block `layer` on `device`, its weights in `dtype`, and where the time went.
 
-    fp8: the blocks' matrices are converted as they arrive (see `fp8`); otherwise the model has the same parameters and
-    buffers as `Reader`'s. Raises SaerayError in one line for a truncated shard, a missing tensor, one of another shape,
-    or a file that is not safetensors.
+    device: one for all, or one for each block, of which the first has everything else too (see `staged`).
+    fp8: the blocks' matrices are converted as they arrive (see `fp8`), or taken as they are from a checkpoint that has
+    them so; otherwise the model has the same parameters and buffers as `Reader`'s. Raises SaerayError in one line for a
+    truncated shard, a missing tensor, one of another shape, or a file that is not safetensors.
     """
     began = time.perf_counter()
     timing = Timing()
-    model = empty_model(checkpoint.config(layer), layer, dtype)
+    config = checkpoint.config(layer)
+    ready = in_eight_bits(config, fp8)
+    model = empty_model(config, layer, dtype)
     if fp8:
         use_fp8(model)
-    wanted = _places(model, checkpoint.tensors)
+    wanted = _places(model, checkpoint.tensors, ready)
     spans = _spans(checkpoint.tensors, set(wanted))
     timing.open = time.perf_counter() - began
-    device = torch.device(device)
-    for span, buffer in _read_ahead(spans, timing, pin=device.type == "cuda"):
+    homes = _homes(model, device)
+    on_gpus = {home for home in homes.values() if home.type == "cuda"}
+    for span, buffer in _read_ahead(spans, timing, pin=bool(on_gpus)):
         begin = time.perf_counter()
         for piece in span.pieces:
             if piece.name in wanted:
                 module, name = wanted.pop(piece.name)
-                _set(module, name, piece, _view(buffer, piece, span.begin).to(device, non_blocking=True).to(dtype))
+                value = _view(buffer, piece, span.begin).to(homes[module], non_blocking=True)
+                if ready and isinstance(module, Fp8Linear) and name in module.READY:
+                    module.set_ready(name, value, piece.name)
+                else:
+                    _set(module, name, piece, value.to(dtype))
         timing.copy += time.perf_counter() - begin
-    _finish(model, device)
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    _finish(homes)
+    for home in on_gpus:
+        torch.cuda.synchronize(home)
     timing.total = time.perf_counter() - began
     return model, timing
 
@@ -143,11 +152,16 @@ def stream(tensors: Mapping[str, str], timing: Timing | None = None) -> Iterator
             yield piece.name, _view(buffer, piece, span.begin)
 
 
-def _places(model: Any, names: Mapping[str, str]) -> dict[str, tuple[nn.Module, str]]:
-    """Name in the checkpoint -> (module, parameter name), for every tensor that has a place in the model."""
+def _places(model: Any, names: Mapping[str, str], ready: bool) -> dict[str, tuple[nn.Module, str]]:
+    """Name in the checkpoint -> (module, parameter name), for every tensor that has a place in the model.
+
+    ready: the checkpoint has its matrices in eight bits, so each has its scales beside it.
+    """
     places: dict[str, tuple[nn.Module, str]] = {}
     owners = dict(model.named_modules())
     own = {name for name, _ in model.named_parameters()}
+    if ready:
+        own |= {f"{name}.weight_scale" for name, module in owners.items() if isinstance(module, Fp8Linear)}
     prefix = model.base_model_prefix + "."
     for name in names:
         inside = name if name in own else name.removeprefix(prefix)
@@ -236,14 +250,25 @@ def _set(module: nn.Module, name: str, piece: Piece, value: Tensor) -> None:
         module._parameters[name] = nn.Parameter(value, requires_grad=False)
 
 
-def _finish(model: Any, device: torch.device) -> None:
-    """Storage for what comes after the last block and is in no checkpoint's needed part; buffers on the device."""
-    for module in model.modules():
+def _homes(model: Any, device: str | torch.device | Sequence[str | torch.device]) -> dict[nn.Module, torch.device]:
+    """The device of every module."""
+    blocks = decoder_blocks(model)
+    each = [device] * len(blocks) if isinstance(device, str | torch.device) else list(device)
+    homes = dict.fromkeys(model.modules(), torch.device(each[0]))
+    for block, home in zip(blocks, each, strict=True):
+        homes |= dict.fromkeys(block.modules(), torch.device(home))
+    return homes
+
+
+def _finish(homes: Mapping[nn.Module, torch.device]) -> None:
+    """Storage for what comes after the last block and is in no checkpoint's needed part; buffers on their devices."""
+    for module, home in homes.items():
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.is_meta:
-                zeros = torch.zeros(parameter.shape, dtype=parameter.dtype, device=device)
+                zeros = torch.zeros(parameter.shape, dtype=parameter.dtype, device=home)
                 module._parameters[name] = nn.Parameter(zeros, requires_grad=False)
-    try:
-        model.to(device)
-    except RuntimeError as error:
-        raise SaerayError(f"cannot move the reader to {device}: {first_line(error)}") from error
+        for name, buffer in module.named_buffers(recurse=False):
+            try:
+                module._buffers[name] = buffer.to(home)
+            except RuntimeError as error:
+                raise SaerayError(f"cannot move the reader to {home}: {first_line(error)}") from error

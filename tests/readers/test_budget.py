@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from saeray.errors import SaerayError
-from saeray.readers.budget import each_pack
+from saeray.readers.budget import caught, each_pack, stream_packs
+from saeray.readers.inflight import in_flight
 
 ERRORS = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
@@ -67,3 +68,89 @@ def test_other_errors_pass():
 
     with pytest.raises(RuntimeError, match="the device is gone"):
         list(each_pack([3, 4], 10, work))
+
+
+@pytest.mark.parametrize("ahead", [1, 2, 4])
+def test_memory_that_comes_short_while_packs_are_under_way(caplog, ahead):
+    """No further pack is begun, those that are under way are finished, the budget is halved once whatever fails of
+    them, and every sequence comes out once.
+    """
+    lengths, room, begun, budgets = [40, 5, 60, 33, 8, 21, 100, 2] * 5, 120, [], []
+
+    def first(pack):
+        begun.append(pack)
+        return pack
+
+    def last(pack):
+        if sum(lengths[i] for i in pack) > room:
+            raise ERRORS[0]
+        return [lengths[i] for i in pack]
+
+    steps = [first, *[lambda pack: pack] * (ahead - 1), last]
+    with caplog.at_level(logging.WARNING):
+        done = list(stream_packs(lengths, 200, lambda packs: in_flight(packs, steps), on_budget=budgets.append))
+    assert sorted(i for pack, _ in done for i in pack) == list(range(len(lengths)))
+    assert all(result == [lengths[i] for i in pack] for pack, result in done)
+    assert budgets == [100]
+    assert len(caplog.records) == 1
+    too_large = [sum(lengths[i] for i in pack) > room for pack in begun]
+    assert sum(too_large) == ahead + 1  # the one that failed first and what was under way behind it
+    assert not any(too_large[ahead + 1 :])
+
+
+def test_what_was_read_before_and_beside_stays():
+    """Of four packs under way the second fails: the others' results stand, and only it is cut."""
+    failed = []
+
+    def last(pack):
+        if len(pack) == 4 and 4 in pack and not failed:
+            failed.append(pack)
+            raise ERRORS[0]
+        return len(pack)
+
+    steps = [lambda pack: pack] * 4 + [last]
+    done = list(stream_packs([10] * 16, 40, lambda packs: in_flight(packs, steps)))
+    assert [result for _, result in done] == [4, 4, 4, 2, 2]
+    assert sorted(i for pack, _ in done for i in pack) == list(range(16))
+
+
+def test_a_small_pack_beside_large_ones_does_not_decide():
+    """A pack may fail because the others are there: the budget is half of the largest that failed."""
+    budgets, lengths = [], [50, 50, 50, 50, 7, 3]
+
+    def work(pack):
+        if not budgets:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return len(pack)
+
+    list(
+        stream_packs(
+            lengths, 100, lambda packs: in_flight(packs, [lambda pack: pack] * 3 + [work]), on_budget=budgets.append
+        )
+    )
+    assert budgets == [50]
+
+
+def test_another_error_is_an_outcome():
+    """A caller of packs under way is handed it with its pack, and the rest goes on."""
+
+    def run(packs):
+        for pack in packs:
+            yield caught(lambda pack=pack: {2: pack}[len(pack)] if len(pack) == 2 else [][1])
+
+    done = list(stream_packs([10, 10, 10], 20, run))
+    assert [type(outcome) for _, outcome in done] == [list, IndexError]
+
+
+def test_only_what_a_sequence_can_cause_is_caught():
+    """RuntimeError and IndexError, whose traceback is dropped; anything else is a bug and is raised."""
+
+    def fail(error):
+        raise error
+
+    for error in (RuntimeError("x"), IndexError("x"), ERRORS[0]):
+        outcome = caught(lambda error=error: fail(error))
+        assert outcome is error
+        assert outcome.__traceback__ is None
+    with pytest.raises(KeyError):
+        caught(lambda: fail(KeyError("x")))

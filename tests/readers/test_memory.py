@@ -130,6 +130,58 @@ def test_stages_take_every_block_once_and_share_the_work(gpus):
     assert "GPU 1, blocks" in "\n".join(plan.lines())
 
 
+def test_a_replica_takes_no_more_gpus_than_do():
+    """Of two H200s one is enough, as few as do are used, and one line says what to ask for instead."""
+    plan = plan_70b(gpus=2)
+    assert len(plan.stages) == 1
+    assert plan.idle() == "1 of 2 GPUs have nothing to do: give --num-gpus 1"
+    assert plan_70b(memory=79 * GIB, gpus=5).idle() == "3 of 5 GPUs have nothing to do: give --num-gpus 2"
+    for full in (plan_70b(), plan_70b(memory=79 * GIB, gpus=2)):
+        assert full.idle() is None
+
+
+def test_the_slowest_stage_sets_the_pace():
+    """By hand: 26 and 25 blocks of 51 and an SAE of 1.07 GFLOP, which is 0.64 of a block, beside the 25."""
+    plan = plan_70b(memory=79 * GIB, gpus=2)
+    assert [(stage.first, stage.stop) for stage in plan.stages] == [(0, 26), (26, 51)]
+    assert plan.evenness() == pytest.approx((51 + 2 * 8192 * 65_536 / (2 * MATRIX)) / (2 * 26))
+    assert "  2 stages at work at once, at 99% of 2 GPUs' rate at most" in plan.lines()
+    assert plan_70b().evenness() == 1
+
+
+def test_a_full_batch_comes_before_even_stages():
+    """Of all ways to cut the blocks, counted out here, those that hold 16,384 tokens come first; of these the most
+    even. Rows so depend on the card only where no way holds as many.
+    """
+    held = []
+    for memory in range(46 * GIB, 52 * GIB, GIB // 2):
+        plan = plan_70b(memory=memory, gpus=2, most_tokens=16_384)
+        cuts = {
+            first: max(2 * MATRIX * first, 2 * MATRIX * (51 - first) + 2 * 8192 * 65_536)
+            for first in range(1, 51)
+            if sum_of(first, 16_384) <= memory
+        }
+        held.append(bool(cuts))
+        if cuts:
+            assert plan.tokens == 16_384
+            assert plan.stages[0].stop == min(cuts, key=cuts.get)
+        else:
+            assert 2048 <= plan.tokens < 16_384
+    assert set(held) == {True, False}
+
+
+def sum_of(first, tokens):
+    """Bytes of the fuller of two cards of a 70B in bf16 whose first stage has `first` blocks, added up by hand."""
+    block = 2 * (MATRIX + 2 * 8192)
+    activations = tokens * SHAPE_70B.activations("bfloat16") + 2 * GIB
+    sae = 2 * (8192 * 65_536 + 65_536) + 8 * 65_536 + 512 * 65_536 * 16
+    chunk = 2048 * (65_536 * 3 + 8192 * 2) + 2 * 2**26
+    return max(
+        first * block + 2 * 128256 * 8192 + activations,
+        (51 - first) * block + sae + chunk + activations + tokens * 2 * 8192,
+    )
+
+
 def test_what_does_not_fit_is_refused_with_the_numbers_and_the_mend():
     """One line with what is needed, what there is, and what would do; each mend named does what it says."""
     with pytest.raises(SaerayError) as caught:
@@ -138,7 +190,9 @@ def test_what_does_not_fit_is_refused_with_the_numbers_and_the_mend():
     assert "\n" not in message
     assert re.search(r"needs 8\d\.\d\d GiB \(blocks 81\.28 GiB, embedding 1\.96 GiB", message)
     assert "1 GPU(s) of 79.00 GiB" in message
-    assert "use 2 GPUs a replica or fp8 or a larger GPU" in message
+    assert "use 2 GPUs a replica (--num-gpus 2) or fp8 (the reader's dtype) or a larger GPU" in message
+    assert len(plan_70b(memory=79 * GIB, gpus=2).stages) == 2
+    assert len(plan_70b(memory=79 * GIB, dtype="fp8").stages) == 1
     with pytest.raises(SaerayError, match=r"were given; use a larger GPU or a shorter window$"):
         plan_70b(memory=4 * GIB, window=8192, mends=("fp8",))
     with pytest.raises(SaerayError, match=r"were given; use a larger GPU$"):  # what the caller cannot do is not named

@@ -226,6 +226,29 @@ def test_it_stands_in_for_a_reader(tmp_path):
     assert plain.flops_per_token() == other.flops_per_token()
 
 
+def test_a_stream_of_batches_is_what_each_alone_is():
+    """Outcomes in order and bit for bit as `take` gives them, the next batch on its way up and no more; one that cannot
+    be read is its own error.
+    """
+    reader, taken = PackedReader(tiny()), []
+    batches = [([one], [np.arange(len(one))[::2]]) for one in sequences([9, 4, 30, 1, 7])]
+    expected = [reader.take(*batch) for batch in batches]
+    batches[2][0][0][5] = -1
+
+    def source():
+        for batch in batches:
+            taken.append(batch)
+            yield batch
+
+    for i, found in enumerate(reader.stream(source())):
+        assert len(taken) == min(i + 2, len(batches))
+        if i == 2:
+            assert isinstance(found, IndexError)
+        else:
+            assert torch.equal(found, expected[i])
+    assert i == 4
+
+
 def test_a_token_without_an_embedding_is_an_error_of_the_host():
     """On a device it would be one that takes the device with it."""
     reader = PackedReader(tiny())

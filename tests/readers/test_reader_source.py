@@ -80,7 +80,7 @@ def test_digest_is_remembered_until_size_or_time_changes(tmp_path, cache):
     os.utime(file, ns=(10**18, 10**18))
     first = file_digest(file)
     assert first == hashlib.sha256(b"aaaa").hexdigest()
-    assert [note.read_text() for note in (cache / "digests").iterdir()] == [first]
+    assert [note.read_text() for note in (cache / "digests").iterdir() if note.suffix != ".lock"] == [first]
     file.write_bytes(b"bbbb")
     os.utime(file, ns=(10**18, 10**18))
     assert file_digest(file) == first  # the shortcut at work: path, size and time are the same
@@ -195,6 +195,33 @@ def test_two_processes_prepare_one_reader(gguf):
     assert said.count("converts") == 1
     assert len(files) == 2
     assert files[0] == files[1]
+
+
+def _digest_in_child(path, queue):
+    real = hashlib.file_digest
+
+    def slowly(file, name):
+        queue.put("reads")
+        time.sleep(0.3)
+        return real(file, name)
+
+    source_module.hashlib.file_digest = slowly
+    queue.put(file_digest(path))
+
+
+def test_one_process_of_a_node_reads_the_weights(tmp_path):
+    """Eight actors that start at once would read 90 GB eight times; one does, and the others take its digest."""
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes(b"aaaa")
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    children = [context.Process(target=_digest_in_child, args=(file, queue)) for _ in range(3)]
+    for child in children:
+        child.start()
+    said = sorted(queue.get(timeout=60) for _ in range(4))
+    for child in children:
+        child.join(timeout=60)
+    assert said == [hashlib.sha256(b"aaaa").hexdigest()] * 3 + ["reads"]
 
 
 def test_conversion_that_died_is_begun_again(gguf, cache):

@@ -16,7 +16,14 @@ from tiny import make_reader_dir
 from saeray.errors import SaerayError
 from saeray.readers import shards, streamed
 from saeray.readers.model import Reader
-from saeray.readers.shards import node_copy, open_checkpoint, read_pieces, read_range
+from saeray.readers.shards import (
+    Checkpoint,
+    node_copy,
+    open_checkpoint,
+    prepare_from_storage,
+    read_pieces,
+    read_range,
+)
 from saeray.readers.source import prepare
 from saeray.readers.streamed import CannotStream, load_streamed, stream
 
@@ -84,24 +91,25 @@ def test_the_same_residuals(directory):
     assert torch.equal(caught[0], reader.residual([ids[0].numpy()]))
 
 
-@pytest.mark.parametrize("keep", [False, True])
-def test_from_object_storage(directory, remote, keep):
+@pytest.mark.parametrize("kept", [False, True])
+def test_from_object_storage(directory, remote, kept):
     """From a store straight or through the node's copy: the same tensors."""
     expected, _ = load_streamed(open_checkpoint(str(directory), LAYER), LAYER)
-    found = open_checkpoint(remote, LAYER, keep=keep)
-    assert all(("://" in uri) != keep for uri in found.tensors.values())
+    found = Checkpoint.of(prepare_from_storage(remote, LAYER)) if kept else open_checkpoint(remote, LAYER)
+    assert all(("://" in uri) != kept for uri in found.tensors.values())
     model, timing = load_streamed(found, LAYER)
     same_model(model, expected)
     assert timing.bytes > 0
 
 
-@pytest.mark.parametrize("keep", [False, True])
-def test_from_s3(directory, s3_uri, monkeypatch, keep):
+@pytest.mark.parametrize("kept", [False, True])
+def test_from_s3(directory, s3_uri, monkeypatch, kept):
     """From a real S3 server, in ranges of several requests at once: the same tensors."""
     fsspec.filesystem("s3").put([str(file) for file in directory.iterdir()], s3_uri + "/")
     monkeypatch.setattr(shards, "PART", 3000)
     expected, _ = load_streamed(open_checkpoint(str(directory), LAYER), LAYER)
-    model, timing = load_streamed(open_checkpoint(s3_uri, LAYER, keep=keep), LAYER)
+    found = Checkpoint.of(prepare_from_storage(s3_uri, LAYER)) if kept else open_checkpoint(s3_uri, LAYER)
+    model, timing = load_streamed(found, LAYER)
     same_model(model, expected)
     assert timing.bytes > 10 * 3000
 

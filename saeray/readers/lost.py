@@ -1,0 +1,31 @@
+"""A GPU that is lost, and how torch says so.
+
+After an illegal address, a failed launch, a device-side assertion or an uncorrectable memory error, every further call
+of the process on that GPU fails with the same words: the CUDA context is gone, and with it the weights. No document is
+to blame, nothing can be mended from inside, and what asks again in a new process may well get an answer.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from saeray.errors import SaerayError, first_line
+
+# Each call on its own may fail with these and the next succeed: what was asked for was too much or not to be had.
+_PASSING = ("out of memory", "CUBLAS_STATUS_", "CUDNN_STATUS_", "invalid configuration argument", "no kernel image")
+
+
+class DeviceLost(SaerayError):
+    """The device that this process reads on answers nothing any more; only a new process can go on."""
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether `error` says that the device is gone. Out of memory and a library that refuses one call do not."""
+    line = first_line(error)
+    spoken = isinstance(error, torch.AcceleratorError) or line.startswith(("CUDA error:", "HIP error:"))
+    return spoken and not any(words in line for words in _PASSING)
+
+
+def lost(error: BaseException, device: torch.device) -> DeviceLost:
+    """The one line: which device, and torch's own words for it."""
+    return DeviceLost(f"the reader's device {device} was lost: {first_line(error)[:160]}")

@@ -1,0 +1,163 @@
+"""Promise: a reader in object storage is the reader it would be on a local disk, copied once a node and no more of it
+than is needed.
+"""
+
+import json
+import os
+
+import fsspec
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny import encoder_yaml, make_reader_dir, make_sae_dir
+
+from saeray.config import EncoderConfig, encoder_config
+from saeray.errors import SaerayError
+from saeray.loading import describe, encoder_of, source_of, tokenizer_of
+from saeray.readers import shards
+from saeray.readers.model import Reader
+from saeray.readers.shards import copy_from_storage, prepare_from_storage
+from saeray.readers.source import prepare
+from saeray.saes.load import sae_digest
+
+LAYER = 1
+LAST = "model-00003-of-00003.safetensors"  # its blocks come after the hook layer
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAERAY_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    return make_reader_dir(tmp_path_factory.mktemp("reader"))
+
+
+def upload(directory, base):
+    """The directory's files under a prefix of an in-memory object store."""
+    store = fsspec.filesystem("memory")
+    for file in directory.iterdir():
+        store.pipe_file(f"/{base}/{file.name}", file.read_bytes())
+    return f"memory://{base}"
+
+
+@pytest.fixture
+def remote(directory, tmp_path):
+    yield upload(directory, tmp_path.name)
+    fsspec.filesystem("memory").rm(f"/{tmp_path.name}", recursive=True)
+
+
+def copied():
+    """Names of the files on the node, as they were called in storage."""
+    return sorted(file.name.split("-", 1)[1] for file in (shards.cache_directory() / "shards").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("model", ["remote", "remote/"])
+def test_the_same_reader_as_on_a_disk(directory, remote, model):
+    """Digests, tensors and residual vectors are those of the local directory; the last shard stays where it is."""
+    expected = prepare(str(directory), LAYER)
+    found = prepare_from_storage(model.replace("remote", remote), LAYER)
+    assert found.digests == expected.digests
+    assert found.tensors.keys() == expected.tensors.keys()
+    ids = [np.arange(3, 60), np.arange(9, 12)]
+    assert torch.equal(Reader(found, LAYER).residual(ids), Reader(expected, LAYER).residual(ids))
+    files = {path.name for path in expected.tensors.values()}
+    assert copied() == sorted(files)
+    assert LAST not in files
+
+
+def test_the_node_has_one_copy(remote, monkeypatch):
+    """Whoever comes second finds every file there and asks storage for none of their bytes."""
+    first = prepare_from_storage(remote, LAYER)
+    monkeypatch.setattr(shards, "_ask", lambda *_: pytest.fail("read again"))
+    assert prepare_from_storage(remote, LAYER) == first
+
+
+def test_changed_weights_are_another_reader(directory, remote, tmp_path):
+    """A file that changes in storage is copied again, into a directory of its own: the reader that runs keeps its."""
+    before = prepare_from_storage(remote, LAYER)
+    changed = tmp_path / "changed"
+    changed.mkdir()
+    for file in directory.iterdir():
+        (changed / file.name).write_bytes(file.read_bytes())
+    name = "model-00001-of-00003.safetensors"
+    state = load_file(changed / name)
+    state["model.embed_tokens.weight"] += 1
+    save_file(state, changed / name, metadata={"format": "pt"})
+    upload(changed, tmp_path.name)
+    after = prepare_from_storage(remote, LAYER)
+    assert after.directory != before.directory
+    assert [key for key in before.digests if before.digests[key] != after.digests[key]] == [name]
+    assert before.digests == prepare(str(directory), LAYER).digests
+
+
+def test_one_file_without_an_index(tmp_path):
+    """A small reader in a single file is read too."""
+    directory = make_reader_dir(tmp_path / "reader", shards=1)
+    found = prepare_from_storage(upload(directory, f"{tmp_path.name}-single"), LAYER)
+    assert found.digests == prepare(str(directory), LAYER).digests
+
+
+def spoil_index(directory):
+    path = directory / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    index["weight_map"]["model.embed_tokens.weight"] = "../../secret"
+    path.write_text(json.dumps(index))
+
+
+BROKEN = {
+    "nothing there": (None, "cannot read memory://"),
+    "no config": (lambda d: (d / "config.json").unlink(), r"no reader at memory://.*: it has no config\.json"),
+    "a shard missing": (lambda d: (d / "model-00001-of-00003.safetensors").unlink(), "00001-of-00003.*is not there"),
+    "a file elsewhere": (spoil_index, r"names \.\./\.\./secret, outside of it"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_reader_that_is_not_whole_is_one_line(tmp_path, case):
+    """What is not there is named by its address; an index cannot point out of the checkpoint."""
+    spoil, message = BROKEN[case]
+    base = f"memory://{tmp_path.name}-broken"
+    if spoil:
+        directory = make_reader_dir(tmp_path / "reader")
+        spoil(directory)
+        upload(directory, f"{tmp_path.name}-broken")
+    with pytest.raises(SaerayError, match=message) as caught:
+        prepare_from_storage(base, LAYER)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_configuration_names_a_bucket(directory, tmp_path, s3_uri, packed):
+    """`reader.model: s3://…` and `sae.path: s3://…`, on a real S3 server, are the same encoder by all that its
+    fingerprint is made of, and its rows are the same, in rectangles and in packs.
+    """
+    fsspec.filesystem("s3").put([str(file) for file in directory.iterdir()], s3_uri + "/")
+    sae = make_sae_dir(tmp_path / "sae", d_in=32)
+    fsspec.filesystem("s3").put([str(file) for file in sae.iterdir()], s3_uri + "/sae/")
+    config = encoder_config(str(encoder_yaml(tmp_path / "encoder.yaml", directory, sae, LAYER)))
+    local = config.model_dump()
+    remote = local | {"reader": local["reader"] | {"model": s3_uri}, "sae": local["sae"] | {"path": f"{s3_uri}/sae"}}
+    local, remote = (EncoderConfig.model_validate(one) for one in (local, remote))
+    assert describe(remote) == describe(local)
+    document = tokenizer_of(remote, source_of(remote)).text("What is the answer to this question?")
+    encoders = [encoder_of(config, source_of(config), "cpu", packed=packed) for config in (local, remote)]
+    rows = [encoder.encode([document])[0].rows[0] for encoder in encoders]
+    assert len(rows[0].latents) > 0
+    for name in ("latents", "max", "count", "peak", "sum"):
+        assert np.array_equal(*(getattr(row, name) for row in rows))
+    here = os.listdir(shards.cache_directory() / "shards")
+    assert not any(LAST in name for name in here)
+
+
+def test_an_sae_in_storage_keeps_its_name(tmp_path):
+    """A directory or a single file: its digest, which names enter, is that of the local one."""
+    sae = make_sae_dir(tmp_path / "sae", d_in=32)
+    base = upload(sae, f"{tmp_path.name}-sae")
+    assert sae_digest(str(copy_from_storage(base))) == sae_digest(str(sae))
+    one = copy_from_storage(f"{base}/cfg.json")
+    assert (one.name, one.read_bytes()) == ("cfg.json", (sae / "cfg.json").read_bytes())
+    with pytest.raises(SaerayError, match="nowhere: it is not there"):
+        copy_from_storage(f"{base}/nowhere")
