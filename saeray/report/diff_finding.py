@@ -139,9 +139,9 @@ def _verdicts(row: Row, shown: Shares, group: LatentGroup, result: DiffResult) -
         return
     if result.parameters.get("halves"):
         yield "good", "confirmed on fresh texts"
-    # The half that chose it says whether length explains it; where nothing is left of it here, that stands beside it.
-    level = row["difference_at_equal_length"]
-    left = row["separable_from_length"] and (level is None or level * row["difference"] > 0)
+    # The half that chose it says whether length explains the latent; of what is claimed something must be left here.
+    level = shown.name.level if shown.name else row["difference_at_equal_length"]
+    left = row["separable_from_length"] and (level is None or level * shown.difference > 0)
     yield ("good", "not explained by length") if left else ("bad", "length may explain it")
     if row.get("difference_given") is not None:
         yield (
@@ -193,6 +193,8 @@ def _statistics(row: Row, shown: Shares, sides: SideNames, result: DiffResult) -
     if shown.name is not None:
         limits = f", 95% interval {_interval(*shown.name.limits)}" if shown.name.limits else ""
         yield "found by search", f"{_both(shown.name.holds)}: {points(shown.difference)} {minus}{limits}"
+        level = "no lengths that all sides have" if shown.name.level is None else points(shown.name.level)
+        yield "– at equal length", level
     shares = row["frequency_target"], row["frequency_other"]
     yield f"latent {row['latent']}", f"{_both(shares)}: {points(row['difference'])} {minus}, 95% interval {bound(row)}"
     yield "– at equal length", at_equal_length(row)

@@ -91,7 +91,12 @@ def shares_of(result: DiffResult, group: LatentGroup, sides: SideNames) -> Share
     called, row = result.called(group), result.row(group.latents[0])
     if called is not None:
         read = called.read or (0,) * len(called.holds)
-        of = tuple((i, share, _limits(share, n)) for i, (share, n) in enumerate(zip(called.holds, read, strict=True)))
+        # Texts of one key are alike: an interval of their number would be too narrow.
+        keyed = result.several_a_key
+        of = tuple(
+            (i, share, None if keyed else _limits(share, n))
+            for i, (share, n) in enumerate(zip(called.holds, read, strict=True))
+        )
         return Shares(of, called.gap, called, min(read) >= FINE)
     known = sides.shares(row)
     if known is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from saeray.analysis.diff.conclude import NOTICEABLE
 from saeray.analysis.diff.names import Kind
 from saeray.report.diff_finding import anchor, guess, said
 from saeray.report.diff_shares import shares_of
@@ -63,7 +64,11 @@ def _lede(result: DiffResult, named: bool, guessed: bool) -> str:
         )
     if guessed:
         return "They differ, but nothing that differs has a name that holds here."
-    return "" if result.more or result.less else "<b>No difference was found</b> that is clearer than chance."
+    if result.more or result.less:
+        return ""
+    if any(result.set_aside.values()):
+        return "<b>They differ, but in nothing that is separable</b> from the length of the texts or from the prompts."
+    return "<b>No difference was found</b> that is clearer than chance."
 
 
 def listed(result: DiffResult, order: Order, sides: SideNames, most: int, page: str = "") -> Iterator[str]:
@@ -111,7 +116,7 @@ def _length(result: DiffResult, sides: SideNames) -> Iterator[str]:
     """Length is a finding of its own, said once."""
     differ: dict[str, list[int]] = {}
     for side, chance in zip(range(1, len(result.sides)), result.length["probability_target_longer"], strict=True):
-        if any(result.sides[side]["name"] in note for note in result.length["differs"]):
+        if max(chance, 1 - chance) > NOTICEABLE:
             differ.setdefault("longer" if chance > 0.5 else "shorter", []).append(side)
     median = [f"{side['median_tokens']:,.0f}" for side in result.sides]
     notes = [

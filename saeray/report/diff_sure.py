@@ -24,13 +24,17 @@ def _tested(result: DiffResult) -> Iterator[str]:
     keep, q = result.parameters["keep"], result.parameters["q"]
     found, tested = sum(result.passing), result.rows.num_rows
     what = f"{tested:,} features of text (latents) were tested"
+    aside = sum(result.set_aside.values())
+    if not found and aside:
+        yield f"{what}. {aside:,} differ more clearly than chance, none of them beyond what length or prompts explain."
+        return
     if not found:
         yield f"{what}. None differs by more than {100 * keep:g} points and more clearly than chance."
         if tested:
             largest = max(abs(one) for one in result.rows.column("difference").to_pylist())
             yield (
                 f"The largest difference is {100 * largest:.0f} points. Among so many features in so few texts chance "
-                "alone makes such a one; with more texts a smaller one would count."
+                "alone may make such a one; with more texts a smaller one would count."
             )
         return
     yield (
@@ -51,7 +55,9 @@ def _halves(result: DiffResult, sides: SideNames) -> Iterator[str]:
             sizes = [sizes[0], f"{sum(sides.sizes[1:]):,} of the others"]
         yield (
             "One half of the texts said what to look at. All numbers and sentences here are of the other half, "
-            f"{' and '.join(sizes)}: fresh texts, so the numbers are not flattered by the choice."
+            f"{' and '.join(sizes)}: fresh texts, which did not choose what is looked at. What they do not bear out is "
+            "folded away, so a small difference that is listed may be a little smaller than it looks; each interval is "
+            "for its finding alone."
         )
     elif why := used.get("why_no_halves"):
         yield (

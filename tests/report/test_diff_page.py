@@ -203,9 +203,19 @@ def test_a_difference_that_stays_at_equal_length_is_not_called_length():
     assert "length may explain it" not in text
     assert "not separable" not in text
     at = rows.schema.get_field_index("difference_at_equal_length")
-    gone = pa.array([-0.01, None, None])
-    text = words(result(rows=rows.set_column(at, "difference_at_equal_length", gone)).page())
+    rows = rows.set_column(at, "difference_at_equal_length", pa.array([-0.01, None, None]))
+    gone = {latent: replace(one, level=-0.01) for latent, one in made.names.of.items()}
+    text = words(result(rows=rows, names=replace(made.names, of=gone)).page())
     assert "length may explain it" in text, "the texts that measure show nothing of it at equal length"
+
+
+def test_where_length_explains_everything_the_page_does_not_say_nothing_differs():
+    """They differ more clearly than chance; that it is length is said, and chance is not blamed."""
+    text = words(replace(result(found=False), set_aside={"by_length": 7, "by_given": 0}).page())
+    assert "They differ, but in nothing that is separable from the length of the texts" in text
+    assert "7 differ more clearly than chance" in text
+    assert "No difference was found" not in text
+    assert "chance alone" not in text
 
 
 def test_what_length_explains_is_folded_and_counted():

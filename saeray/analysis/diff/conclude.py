@@ -139,7 +139,8 @@ def conclude(
     """The result: findings by their names, evidence from the documents that verify, and a row a tested latent."""
     more, less = chosen.candidates.findings(names, making.meanings)
     verify = design.verifiers()
-    names = with_shares(names, verify.sides, DOCUMENTS, verify.keys)
+    union = design.against == "union"
+    names = with_shares(names, verify.sides, DOCUMENTS, verify.keys, inner=making.inner, union=union)
     leader = {latent: group.latents[0] for group in (*more, *less) for latent in group.latents}
     evidence = collect(verify.sides[0], leading(more, names, SHOWN))
     if len(design.sides) == 2:

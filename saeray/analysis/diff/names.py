@@ -35,7 +35,8 @@ class Name:
     pass the test, target first; `difference`: of these, target less the highest other, at equal length where there is
     one; `borne_out`: the test agrees and differs as the latent does; `plain`: it is of function words or common marks
     alone; `test`: its test, as `labels.predict` runs it. `read`: the documents of each side that `holds` are shares of;
-    `limits`: the 95% interval of `gap`, without an upper end against several; both empty where nobody counted."""
+    `limits`: the 95% interval of `gap`, without an upper end against several; both empty where nobody counted. `level`:
+    `gap` at equal length, in the documents that `holds` is of; None where no lengths are common."""
 
     text: str
     source: str
@@ -47,6 +48,7 @@ class Name:
     test: Test = field(default_factory=dict)
     read: tuple[int, ...] = ()
     limits: tuple[float, float | None] | None = None
+    level: float | None = None
 
     @property
     def gap(self) -> float:

@@ -44,6 +44,8 @@ SHARE = 0.25
 #: A name proposed here must be this much better than the label, which was found on more text.
 BETTER = 0.02
 
+#: Tests of length name nothing: length is a finding of its own, said once.
+OF_LENGTH = frozenset(["long_text", "very_short"])
 COMMON_MARKS = frozenset([",", ".", ":", BREAK])
 
 
@@ -97,7 +99,7 @@ class Namer:
             i = int(np.searchsorted(self._wanted, latent))
             tried = []
             for source, offered in ((HERE, self._proposed.get(latent)), (LABEL, self._labels.get(latent))):
-                if offered and offered[1].get("kind", "none") != "none":
+                if offered and offered[1].get("kind", "none") != "none" and offered[1].get("name") not in OF_LENGTH:
                     (text, test), passes = _tested(offered), self._texts.passes(offered[1])
                     named = sample.named(i, text, source, passes, differences[latent])
                     better = named.agreement + (BETTER if source == LABEL else 0.0)

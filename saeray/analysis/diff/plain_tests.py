@@ -17,15 +17,19 @@ from saeray.analysis.sides import Side, spread
 from saeray.labels.predict import predict_units
 from saeray.labels.surface import index, measure
 from saeray.labels.units import Units, units
+from saeray.stats.frequency import Frequencies
 from saeray.stats.intervals import newcombe
+from saeray.stats.length import standardise
 from saeray.stats.paired import discordant, per_key, tango
 
 Bool = NDArray[np.bool_]
 
 #: Documents that names are tried on, of all sides together: 1,000 take 10 s, most of it the surface of their texts.
 DOCUMENTS = 1_000
+#: The least of each side: of many sides a share of 1,000 each would confirm nothing.
+LEAST = 250
 #: Texts whose surface is remembered: one-versus-rest asks of the same documents once a value. 2 kB each.
-REMEMBERED = 4_096
+REMEMBERED = 16_384
 
 
 class Texts:
@@ -53,40 +57,52 @@ def surface(text: str) -> NDArray[np.float32]:
 
 
 def with_shares(
-    names: Names, sides: Sequence[Side], documents: int, keys: Sequence[NDArray[np.int64]] | None = None
+    names: Names,
+    sides: Sequence[Side],
+    documents: int,
+    keys: Sequence[NDArray[np.int64]] | None = None,
+    *,
+    inner: Sequence[int] | NDArray[np.int64] = (),
+    union: bool = False,
 ) -> Names:
-    """The names with `holds`, `read` and `limits` of `sides`, which proposed none of them: `documents` drawn ones.
+    """The names with `holds`, `read`, `limits` and `level` of `sides`, which proposed none of them where there are
+    halves: of about `documents` drawn ones, and of `LEAST` a side.
 
     `keys`: of each side the number of each document's key, where the sides share keys: whole keys are drawn then, and
-    the limits are of pairs. Names that are not borne out keep what the proposing documents said.
+    the limits are of pairs. `inner`: edges of the classes of length. `union`: the limits are against what any other
+    side has for the same key. Names that are not borne out keep what the proposing documents said.
     """
     borne_out = [latent for latent, one in names.of.items() if one.borne_out]
     if not borne_out:
         return names
     passing: list[Bool] = []
-    drawn = _drawn(sides, max(1, documents // len(sides)), keys)
+    drawn = _drawn(sides, documents, keys)
     for side, keep in zip(sides, drawn, strict=True):
         found = [text for table in side.where(keep).scan(["text"]) for text in table.column("text").to_pylist()]
         texts = Texts([units(text or "") for text in found])
         tests = [texts.passes(names.of[latent].test) for latent in borne_out]
         passing.append(np.array(tests, np.bool_).reshape(len(tests), len(found)).T)
     own = None if keys is None else [key[keep] for key, keep in zip(keys, drawn, strict=True)]
-    limits = difference_limits(passing, own)
+    limits = difference_limits(passing, own, union=union)
+    level = _at_equal_length(passing, [side.lengths[keep] for side, keep in zip(sides, drawn, strict=True)], inner)
     shares = np.array([one.mean(axis=0) if len(one) else np.zeros(len(borne_out)) for one in passing])
     read = tuple(map(len, passing))
     held = {
-        latent: replace(names.of[latent], holds=tuple(shares[:, i].tolist()), read=read, limits=limits[i])
+        latent: replace(
+            names.of[latent], holds=tuple(shares[:, i].tolist()), read=read, limits=limits[i], level=level[i]
+        )
         for i, latent in enumerate(borne_out)
     }
     return replace(names, of={latent: held.get(latent, one) for latent, one in names.of.items()})
 
 
 def difference_limits(
-    passing: Sequence[Bool], keys: Sequence[NDArray[np.int64]] | None = None
+    passing: Sequence[Bool], keys: Sequence[NDArray[np.int64]] | None = None, *, union: bool = False
 ) -> list[tuple[float, float | None] | None]:
     """The 95% interval of each test's share in the first side less the highest other, from bool [documents, tests] of
     each side: Newcombe's, or of pairs Tango's or `key_limits`. Against several the lower end is the smallest and there
-    is no upper one; None where a side has no document."""
+    is no upper one; `union`: of the keys that have it, against those where any other side has. None where a side has no
+    document."""
     if not all(map(len, passing)):
         return [None] * passing[0].shape[1]
     if keys is None:
@@ -98,20 +114,40 @@ def difference_limits(
         rows = [csr_array(one.astype(np.int64)) for one in passing]
         (x, t), *others = (per_key(one, key, int(numbers.max()) + 1) for one, key in zip(rows, own, strict=True))
         once = [bool((n == 1).all()) for n in (t, *(n for _, n in others))]
-        found = [
-            tango(*discordant(x, y), len(t)) if once[0] and once[i] else key_limits(x, t, y, u)
-            for i, (y, u) in enumerate(others, 1)
-        ]
+        if union:
+            found = [tango(*discordant(x, csr_array(sum(y for y, _ in others))), len(t))]
+        else:
+            found = [
+                tango(*discordant(x, y), len(t)) if once[0] and once[i] else key_limits(x, t, y, u)
+                for i, (y, u) in enumerate(others, 1)
+            ]
     lower = np.min([low for low, _ in found], axis=0).tolist()
     if len(found) > 1:
         return [(low, None) for low in lower]
     return list(zip(lower, found[0][1].tolist(), strict=True))
 
 
-def _drawn(sides: Sequence[Side], each: int, keys: Sequence[NDArray[np.int64]] | None) -> list[Bool]:
-    """Which documents of each side are read: `each` of them, or those of as many keys."""
+def _at_equal_length(
+    passing: Sequence[Bool], n_tokens: Sequence[NDArray[np.int64]], inner: Sequence[int] | NDArray[np.int64]
+) -> list[float | None]:
+    """Each test's share in the first side less the highest other if all sides had texts of the same lengths."""
+    counts = []
+    for one, length in zip(passing, n_tokens, strict=True):
+        stratum = np.searchsorted(inner, length, side="right")
+        there = [one[stratum == j] for j in range(len(inner) + 1)]
+        none = np.zeros(one.shape[1])
+        found = [(len(part), part.sum(axis=0, dtype=np.int64)) for part in there]
+        counts.append([Frequencies(n, 0, x, x, none.astype(np.float32), none) for n, x in found])
+    rates = standardise(counts).rates
+    level = rates[0] - rates[1:].max(axis=0)
+    return [None if np.isnan(one) else float(one) for one in level]
+
+
+def _drawn(sides: Sequence[Side], documents: int, keys: Sequence[NDArray[np.int64]] | None) -> list[Bool]:
+    """Which documents of each side are read: an equal share of them a side, or all of as many keys as make so many."""
     if keys is None:
-        return [spread(side.n_documents, each) for side in sides]
+        return [spread(side.n_documents, max(LEAST, documents // len(sides))) for side in sides]
     there = np.unique(np.concatenate(keys))
-    chosen = there[spread(there.size, each)]
+    of_a_key = sum(map(len, keys)) / max(there.size, 1)
+    chosen = there[spread(there.size, max(LEAST, int(documents // max(of_a_key, 1))))]
     return [np.isin(key, chosen) for key in keys]

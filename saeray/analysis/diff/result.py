@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from saeray.analysis.diff.claims import Order, by_kind
+from saeray.analysis.diff.claims import Order, by_kind, claimed
 from saeray.analysis.diff.design import NO_DESIGN, Design
 from saeray.analysis.diff.findings import borne_out, row_of
 from saeray.analysis.diff.names import NO_NAMES, Name, Names
@@ -112,11 +112,17 @@ class DiffResult:
             return None
         latent = group.latents[0]
         name, found = self.names.of[latent], self.verified.get(latent)
-        if found is None:
+        if found is None or self.several_a_key:  # there the verified bounds are of keys, and the shares of texts
             return name
         shares = tuple(yes / read for yes, read in zip(found.yes, found.judged, strict=True))
         lower, upper = (found.lower, found.upper) if found.hypothesis.side == 0 else (-found.upper, -found.lower)
         return replace(name, holds=shares, read=found.judged, limits=(lower, upper if len(shares) == 2 else None))
+
+    @property
+    def several_a_key(self) -> bool:
+        """Whether the sides are paired and some side has several documents of a key."""
+        n = self.parameters.get("n_pairs", 0) if self.parameters.get("pair_on") else None
+        return n is not None and any(side["documents"] > n for side in self.sides)
 
     @property
     def verified(self) -> Mapping[int, Verified]:
@@ -136,20 +142,22 @@ class DiffResult:
         return lower > 0 if side > 0 else upper is not None and upper < 0
 
     def line(self, group: LatentGroup) -> dict[str, Any]:
-        """One finding in the few figures that fit a terminal; `summary` has all."""
-        found = self._finding(group)
-        bounds = [found["lower"], found["upper"]]
-        level = found["difference_at_equal_length"]
+        """One finding in the few figures that fit a terminal, those of the page: what a search for its name finds, or
+        of its latent where no name holds; `summary` has both."""
+        found, called = self._finding(group), self.called(group)
+        size, bounds = found["difference"], (found["lower"], found["upper"])
+        shares: Sequence[float] = (found["frequency_target"], found["frequency_other"])
+        if called:
+            size, bounds, shares = called.gap, called.limits or (None, None), called.holds
+        name = found["claim"] or found["name"] or (f"no name; elsewhere: {found['label']}" if found["label"] else None)
         return {
-            "finding": found["name"] or (f"no name; elsewhere: {found['label']}" if found["label"] else None),
-            "points": f"{100 * found['difference']:+.0f}",
+            "finding": name,
+            "points": f"{100 * size:+.0f}",
             "from": None if bounds[0] is None else f"{100 * bounds[0]:+.0f}",
             "to": None if bounds[1] is None else f"{100 * bounds[1]:+.0f}",
-            "at_equal_length": None if level is None else f"{100 * level:+.0f}",
-            "target": f"{found['frequency_target']:.0%}",
-            "other": f"{found['frequency_other']:.0%}",
-            "by_plain_test": None if found["holds"] is None else " v ".join(f"{share:.0%}" for share in found["holds"]),
-            "peak_tokens": found["peak_tokens"],
+            "target": f"{shares[0]:.0%}",
+            "other": f"{max(shares[1:]):.0%}",
+            "strongest on": found["peak_tokens"],
             "latent": found["latent"],
             "alike": found["alike"],
         }
@@ -173,6 +181,7 @@ class DiffResult:
         peaks = self.evidence[latent].peak_tokens if latent in self.evidence else ()
         return {name: row[name] for name in names} | {
             "name": called.text if called and called.borne_out else None if called else row["label"],
+            "claim": claimed(called.text, called.test)[0] if called and called.borne_out else None,
             "name_from": called.source if called else None,
             "name_borne_out": called.borne_out if called else None,
             "name_kind": called.kind if called else None,

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from saeray.analysis.diff.claims import claimed
 from saeray.analysis.diff.options import Options
 from saeray.analysis.diff.result import DiffResult
 from saeray.analysis.diff.run import compare
@@ -20,6 +21,7 @@ from saeray.analysis.sides import Side
 from saeray.evaluate.differences.documents import PAIR, frequencies
 from saeray.evaluate.differences.keywords import Keywords
 from saeray.evaluate.differences.words import log_odds
+from saeray.labels.groups import LatentGroup
 from saeray.labels.meanings import Meanings
 
 #: As many names as count, and the few that are read first.
@@ -32,7 +34,7 @@ NO_LABEL = "no label says it"
 TOO_RARE = "its latents are too rare here"
 NO_DIFFERENCE = "its latents do not differ more in the target"
 LENGTH = "set aside: not separable from length"
-GROUPED = "behind another latent of a finding"
+GROUPED = "not confirmed, or behind another latent of a finding"
 UNNAMED = "a finding's label says it, and no name of the finding holds here"
 RENAMED = "a finding's label says it, its name does not"
 BELOW = "below the first ten"
@@ -68,10 +70,9 @@ def all_ways(
     result: DiffResult, sides: Sequence[Side], labels: Mapping[int, str], d_sae: int, keywords: Keywords, task: str
 ) -> list[Said]:
     """Every way on the same documents. `labels`: the store's, one a latent."""
-    leading = [result.row(group.latents[0]) for group in result.more]
     found = [
         Said.of(NAMES, names_of(result), keywords, task),
-        Said.of(LABELS, [row["label"] for row in leading], keywords, task),
+        Said.of(LABELS, [result.row(group.latents[0])["label"] for group in shown(result)], keywords, task),
         Said.of(RAW, by_difference(sides, labels, d_sae), keywords, task),
     ]
     if all("text" in side.stored for side in sides):
@@ -80,15 +81,16 @@ def all_ways(
     return [*found, _random(result, keywords, task)]
 
 
+def shown(result: DiffResult) -> tuple[LatentGroup, ...]:
+    """The findings that are more in the target, in the order of the page: those that stand, then the guesses."""
+    order = result.order(0)
+    return (*order.best, *order.guesses)
+
+
 def names_of(result: DiffResult) -> list[str | None]:
-    """What the diff calls its findings that are more in the target, in the order they are shown; None: it finds no
-    name that holds."""
-    found: list[str | None] = []
-    for group in result.more:
-        called = result.names.of.get(group.latents[0])
-        text = result.row(group.latents[0])["label"] if called is None else called.text
-        found.append(text if called is None or called.borne_out else None)
-    return found
+    """What the page calls its findings that are more in the target; None: a guess, which has no name that holds."""
+    found = [(group, result.called(group)) for group in shown(result)]
+    return [claimed(name.text, name.test)[0] if name and result.stands(group) else None for group, name in found]
 
 
 def by_difference(sides: Sequence[Side], labels: Mapping[int, str], d_sae: int) -> list[str | None]:
@@ -102,7 +104,7 @@ def by_difference(sides: Sequence[Side], labels: Mapping[int, str], d_sae: int) 
 def lost_to(result: DiffResult, labels: Mapping[int, str], said: Sequence[Said], keywords: Keywords, task: str) -> str:
     """Why no name of the first ten names the difference: the first thing on the way that left no latent whose label
     does. Empty when one is named."""
-    names, shown = said[0], said[1]
+    names, by_label = said[0], said[1]
     if names.in_top:
         return ""
     if names.place is not None:
@@ -120,9 +122,9 @@ def lost_to(result: DiffResult, labels: Mapping[int, str], said: Sequence[Said],
     rows = [row for row in rows if row["separable_from_length"]]
     if not rows:
         return LENGTH
-    if shown.place is None:
+    if by_label.place is None:
         return GROUPED
-    return RENAMED if names_of(result)[shown.place - 1] else UNNAMED
+    return RENAMED if names_of(result)[by_label.place - 1] else UNNAMED
 
 
 def _random(result: DiffResult, keywords: Keywords, task: str) -> Said:

@@ -106,10 +106,10 @@ def test_findings_whose_name_holds_come_first_and_say_so(sides):
     assert result.named(result.more[0])
     line = result.table()[0]
     assert line["finding"] == "tables"
-    assert line["by_plain_test"].endswith("%")
     page = result.page()
     holds = result.called(result.more[0]).holds
     assert f"tables</bdi></a>: {holds[0]:.0%} of texts, against {holds[1]:.0%}" in page
+    assert (line["target"], line["other"]) == (f"{holds[0]:.0%}", f"{holds[1]:.0%}"), "the terminal's are the page's"
     [top] = result.summary()["top"]["more_in_target"]
     assert (top["name"], top["name_from"], top["name_borne_out"]) == ("tables", LABEL, True)
 

@@ -63,8 +63,36 @@ def test_copies_of_an_answer_are_no_further_witnesses(has):
     assert twice == pytest.approx(once, abs=0.01)
 
 
-def test_whole_keys_are_drawn_when_there_are_many(side_of, has):
+def test_against_the_union_the_interval_is_of_keys_that_any_other_has():
+    """Two others that have it for different keys: against either alone the target leads, against both it does not."""
+    target, first, second = (np.zeros((100, 1), bool) for _ in range(3))
+    target[:40] = first[20:50] = second[60:90] = True
+    keys = (np.arange(100),) * 3
+    [(against_each, _)] = difference_limits([target, first, second], keys)
+    [(lower, upper)] = difference_limits([target, first, second], keys, union=True)
+    every = (first | second)[:, 0]
+    b, c = (target[:, 0] & ~every).sum(), (every & ~target[:, 0]).sum()
+    assert (lower, upper) == pytest.approx([float(one) for one in tango(b, c, 100)])
+    assert lower < upper < against_each + 0.2
+    assert (lower + upper) / 2 == pytest.approx(-0.2, abs=0.02)
+
+
+def test_what_is_left_at_equal_length_is_of_the_same_texts(side_of):
+    """Long texts have the word, short ones not, and the target has more long ones: nothing is left."""
+    long, short = ("table " * 30, "chair")
+    sides = [
+        side_of([{"doc_id": f"{name}{i}", "text": long if i < n else short} for i in range(60)], name)
+        for name, n in (("a", 40), ("b", 20))
+    ]
+    found = with_shares(names(), sides, 1000, inner=[10]).of[7]
+    assert found.gap == pytest.approx(20 / 60)
+    assert found.level == pytest.approx(0.0)
+    assert with_shares(names(), sides, 1000).of[7].level == pytest.approx(found.gap), "one class of length"
+
+
+def test_whole_keys_are_drawn_when_there_are_many(side_of, has, monkeypatch):
     """Of 90 prompts 20 are read, the same ones on both sides: else no pair would be left."""
+    monkeypatch.setattr("saeray.analysis.diff.plain_tests.LEAST", 5)
     own, _ = has
     sides = [side(side_of, "a", own), side(side_of, "b", own)]
     found = with_shares(names(), sides, 40, (np.arange(90), np.arange(90))).of[7]
