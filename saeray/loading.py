@@ -18,6 +18,7 @@ from saeray.config import EncoderConfig
 from saeray.encoder import BATCH_GPU, Encoder
 from saeray.errors import SaerayError, UsageError, first_line
 from saeray.readers.fp8 import SCHEME, use_fp8
+from saeray.readers.lost import loading_on
 from saeray.readers.memory import Mend, Plan, Precision, make_plan, shape_of
 from saeray.readers.model import Reader, load_config, load_tokenizer
 from saeray.readers.pack_check import PacksWrong, check_packs
@@ -63,36 +64,36 @@ def encoder_of(
     packed: bool = False,
     gpus: int = 1,
 ) -> Encoder:
-    """Reader and SAE loaded on `device`. Raises SaerayError when the device is absent or the SAE does not fit.
+    """Reader and SAE loaded on `device`. Raises SaerayError when it is absent or full or the SAE does not fit.
 
     gpus: on how many of this process's GPUs packs may be read, in stages; the SAE lies on the last that is used.
     packed: read in packs with streamed weights where the architecture can be packed and the device reads packs rightly,
     else in rectangles. The encoder's `remark` says what is wrong with the device.
     """
-    check_device(device, config.reader.dtype)
-    reader: Reader | PackedReader | None = None
-    tokens = remark = None
-    if packed:
-        try:
-            reader, tokens, remark = packed_reader(config, source, device, gpus)
-        except PacksWrong as error:
-            if gpus > 1:
-                raise
-            remark = f"{error}; documents are read in rectangles instead"
-        except (CannotPack, CannotStream) as error:
-            if gpus > 1:
-                raise SaerayError(f"{error}, which one GPU does: give --num-gpus 1") from error
-            log.info("%s; it is loaded whole and read in rectangles", error)
-    if remark:
-        log.warning(remark)
-    if reader is None:
-        gc.collect()  # a packed model and the hook in it hold each other
-        reader = reader_of(config, source, device)
-    dtype = working_dtype(config.reader.dtype)
-    path, at = sae_path(config.sae.path), str(reader.device)
-    sae = load_sae(path, format=config.sae.format, device=at, dtype=dtype, decoder=decoder)
-    _check_fit(config, sae.d_in, reader.d_in)
-    return Encoder(reader, sae, window=config.window, overlap=config.overlap, batch_tokens=tokens, remark=remark)
+    with loading_on(device):
+        check_device(device, config.reader.dtype)
+        reader: Reader | PackedReader | None = None
+        tokens = remark = None
+        if packed:
+            try:
+                reader, tokens, remark = packed_reader(config, source, device, gpus)
+            except PacksWrong as error:
+                if gpus > 1:
+                    raise
+                remark = f"{error}; documents are read in rectangles instead"
+            except (CannotPack, CannotStream) as error:
+                if gpus > 1:
+                    raise SaerayError(f"{error}, which one GPU does: give --num-gpus 1") from error
+                log.info("%s; it is loaded whole and read in rectangles", error)
+        if remark:
+            log.warning(remark)
+        if reader is None:
+            gc.collect()  # a packed model and the hook in it hold each other
+            reader = reader_of(config, source, device)
+        path, dtype = sae_path(config.sae.path), working_dtype(config.reader.dtype)
+        sae = load_sae(path, format=config.sae.format, device=str(reader.device), dtype=dtype, decoder=decoder)
+        _check_fit(config, sae.d_in, reader.d_in)
+        return Encoder(reader, sae, window=config.window, overlap=config.overlap, batch_tokens=tokens, remark=remark)
 
 
 def working_dtype(precision: Precision) -> torch.dtype:
@@ -205,9 +206,11 @@ def check_device(device: str, precision: Precision = "float32") -> None:
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise SaerayError("a GPU was asked for and this machine has none that torch can use; ask for the CPU")
     try:
-        torch.device(device)
+        index = torch.device(device).index
     except RuntimeError as error:
         raise UsageError(f"no device {device!r}: {first_line(error)}") from error
+    if device.startswith("cuda") and index is not None and index >= (seen := torch.cuda.device_count()):
+        raise UsageError(f"no device {device!r}: this process sees {seen} GPU(s)")
     if precision == "fp8" and device.startswith("cuda"):
         has = torch.cuda.get_device_capability(device)
         if has < FP8_CAPABILITY:

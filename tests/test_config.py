@@ -11,6 +11,7 @@ from tiny import encoder_yaml, make_encoder_yaml, make_sae_dir
 from saeray.config import EncodeConfig, EncoderConfig, ReaderConfig, encoder_config, load_yaml, presets, validate
 from saeray.errors import SaerayError, UsageError
 from saeray.loading import describe, encoder_of, source_of, tokenizer_of
+from saeray.readers.lost import DeviceLost
 from saeray.readers.source import prepare
 
 READER, SAE = {"model": "some/reader", "layer": 3}, {"path": "some/sae"}
@@ -170,3 +171,38 @@ def test_no_gpu_is_one_line(tiny_yaml, monkeypatch):
     config = encoder_config(str(tiny_yaml))
     with pytest.raises(SaerayError, match="ask for the CPU"):
         encoder_of(config, source_of(config), "cuda")
+
+
+def test_a_gpu_beyond_the_last_is_one_line(tiny_yaml, monkeypatch):
+    """The line says how many there are; torch would say `invalid device ordinal` after the reader was read."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    config = encoder_config(str(tiny_yaml))
+    with pytest.raises(UsageError, match=r"^no device 'cuda:9': this process sees 2 GPU\(s\)$"):
+        encoder_of(config, source_of(config), "cuda:9")
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "message"),
+    [
+        (
+            "CUDA out of memory. Tried\nmore",
+            SaerayError,
+            r"^the encoder does not fit on cpu: CUDA out of memory. Tried$",
+        ),
+        ("CUDA error: unspecified launch failure\nmore", DeviceLost, "device cpu was lost: CUDA error: unspecified"),
+        ("a bug", RuntimeError, "^a bug$"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_device_that_fails_at_loading_is_one_line(tiny_yaml, monkeypatch, packed, words, kind, message):
+    """Memory that is short and a device that is gone, as reader or SAE load; anything else is a bug and is raised."""
+
+    def fail(*_, **__):
+        raise RuntimeError(words)
+
+    monkeypatch.setattr("saeray.loading." + ("load_streamed" if packed else "load_sae"), fail)
+    config = encoder_config(str(tiny_yaml))
+    with pytest.raises(kind, match=message) as caught:
+        encoder_of(config, source_of(config), "cpu", packed=packed)
+    assert type(caught.value) is kind

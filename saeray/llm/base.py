@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -165,6 +165,14 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Lets connections and memory go."""
+
+
+@runtime_checkable
+class Stoppable(Protocol):
+    """A backend whose calls may wait for minutes before they are sent."""
+
+    def stop(self) -> None:
+        """Has the calls that wait raise Stop soon: the run has ended."""
 
 
 class Transient(Exception):

@@ -113,6 +113,7 @@ class _Job:
         self._mark = digest(f"batch\n{self._name}")
         self._todo = {key: request for key, request in part.items() if client.record(key) is None}
         self._part, self.answered = part, len(part) - len(self._todo)
+        self._there = False  # whether the service may have the job: it then works on it, and charges for it
 
     def run(self) -> dict[str, Reply]:
         """Its answers, by key. {} where an earlier run has taken them already, and where too few are left to wait for:
@@ -133,13 +134,29 @@ class _Job:
         held = self._sender.budget.reserve(worst, self._counted, self._sender.check)
         tokens, pico = 0, 0
         try:
+            answers = self._answers(held)
+            found, tokens, pico = self._take(answers)
+            return found
+        except BaseException:
+            if self._there:
+                tokens, pico = held.tokens, held.pico or 0
+            raise
+        finally:
+            self._sender.budget.settle(held, tokens, pico)
+
+    def _answers(self, held: Worst) -> Mapping[str, BatchAnswer]:
+        """Hands the job over and waits for it; one that is not waited for to its end is booked as uncertain, at its
+        worst. A rerun that finds it books what it did cost, on a ledger of its own."""
+        try:
             job = self._until(self._begin)
             while (answers := self._look(job)) is None:
                 self._sender.sleep(POLL_SECONDS)
-            found, tokens, pico = self._take(answers)
-        finally:
-            self._sender.budget.settle(held, tokens, pico)
-        return found
+        except BaseException:
+            if self._there:
+                model = next(iter(self._todo.values())).model
+                self._client.ledger.uncertain(self._stage, model, held.tokens, held.pico, calls=len(self._todo))
+            raise
+        return answers
 
     def _find(self) -> str | None:
         return self._backend.find_batch(self._name)
@@ -148,7 +165,12 @@ class _Job:
         """Looks first every time: a submission that broke off may have arrived."""
         job, what = self._find(), "is found again"
         if job is None:
-            job, what = self._backend.submit_batch(self._name, self._todo), "is handed over"
+            try:
+                job, what = self._backend.submit_batch(self._name, self._todo), "is handed over"
+            except Transient as error:
+                self._there = self._there or error.billed
+                raise
+        self._there = True
         log.warning(
             "%s: the batch job %s of %s calls %s; stop at will, and the same command goes on with it",
             self._stage, job, f"{len(self._todo):,}", what,

@@ -56,12 +56,15 @@ def http_failure(
     return Refused("refused", f"{status} {message}".strip())
 
 
-def transport_failure(service: str, error: httpx2.TransportError) -> Transient:
-    """The failure that no answer is. A request that was sent whole may have been worked on, and charged for."""
+def transport_failure(service: str, error: httpx2.RequestError) -> Transient:
+    """The failure that no answer is, or one that cannot be unpacked. A request that was sent whole may have been worked
+    on, and charged for."""
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout):
         return Transient("server", f"{service} cannot be reached")
     if isinstance(error, httpx2.TimeoutException):
         return Transient("timeout", f"{service} did not answer in time", billed=True)
+    if isinstance(error, httpx2.DecodingError):
+        return Transient("server", f"{service} sent an answer that cannot be unpacked", billed=True)
     return Transient("server", f"{service} broke the connection", billed=True)
 
 

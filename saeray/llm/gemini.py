@@ -120,6 +120,8 @@ class Gemini:
         if len(replies) == len(keys) and None in named:  # in the order of the requests, should they come without keys
             named = list(keys)
         answers = {key: self._answer(one) for key, one in zip(named, replies, strict=True) if key is not None}
+        if not answers:  # taken for an answer, it would have every request asked again at the full price
+            return BatchState(state, failed="it is done and holds no answers")
         return BatchState(state, answers)
 
     def close(self) -> None:
@@ -142,7 +144,7 @@ class Gemini:
         except errors.APIError as error:
             headers = getattr(error.response, "headers", None) or {}
             raise http_failure(_SERVICE, model, error.code or 0, error.details, headers, self._key) from None
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             raise transport_failure(_SERVICE, error) from None
         except (ValueError, TypeError) as error:  # an answer that is not what the API answers
             raise Transient("server", f"an answer that cannot be read: {type(error).__name__}", billed=True) from None

@@ -1,8 +1,9 @@
 """What was spent, stage by stage: every token and every dollar, cached replies and lost calls beside them.
 
 Three sums that are never mixed: *paid* (answered calls of this run), *saved* (what cached replies cost when they were
-first asked; paid + saved is what the analysis cost in all) and *uncertain* (the worst case of calls that broke off,
-which the service may or may not charge for).
+first asked) and *uncertain* (the worst case of calls that broke off, which the service may or may not charge for).
+Paid + saved is what the analysis cost in all, but for paid answers that no cached reply holds: those of a batch job
+that could not be used and were asked again one by one are in the paid sum of their run alone.
 """
 
 from __future__ import annotations
@@ -59,11 +60,11 @@ class Ledger:
             one.saved += usage
             one.saved_pico = _plus(one.saved_pico, pico)
 
-    def uncertain(self, stage: str, model: str, tokens: int, pico: int | None) -> None:
-        """A call that broke off, at its worst."""
+    def uncertain(self, stage: str, model: str, tokens: int, pico: int | None, *, calls: int = 1) -> None:
+        """A call that broke off, or a batch job of `calls`, at its worst."""
         with self._lock:
             one = self._of(stage, model)
-            one.uncertain_calls += 1
+            one.uncertain_calls += calls
             one.uncertain_tokens += tokens
             one.uncertain_pico = _plus(one.uncertain_pico, pico)
 

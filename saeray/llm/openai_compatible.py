@@ -41,7 +41,7 @@ class OpenAICompatible:
         timeout: float = 120.0,
     ) -> None:
         self._key = (key or os.environ.get("OPENAI_API_KEY") or "").strip()
-        if not base_url.startswith(("http://", "https://")):
+        if not _is_address(base_url):
             raise UsageError(f"not the address of a server: {scrub(base_url, self._key)}; give http://HOST:PORT/v1")
         self._service = f"the server {scrub(base_url.rstrip('/'), self._key)}"
         self.name = f"openai:{name or scrub(base_url.rstrip('/'), self._key)}"
@@ -108,7 +108,7 @@ class OpenAICompatible:
     def _post(self, path: str, model: str, body: dict[str, Any]) -> dict[str, Any]:
         try:
             answer = self._http.post(path, json=body)
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             raise transport_failure(self._service, error) from None
         try:
             got = answer.json()
@@ -119,6 +119,14 @@ class OpenAICompatible:
         if not isinstance(got, dict):
             raise _unreadable()
         return got
+
+
+def _is_address(url: str) -> bool:
+    try:
+        found = httpx2.URL(url)
+    except httpx2.InvalidURL:
+        return False
+    return found.scheme in ("http", "https") and bool(found.host)
 
 
 def _unreadable() -> Transient:

@@ -71,7 +71,8 @@ class Prices(_Model):
 
 
 def prices(path: str | None = None) -> Prices:
-    """The package's table, with the models of the table at `path` (YAML of the same form) put over it."""
+    """The package's table, with the models of the table at `path` (YAML of the same form) put over it; what else
+    an own table does not name, the factor in batch jobs too, stays the package's."""
     text = resources.files("saeray.llm").joinpath("prices.yaml").read_text(encoding="utf-8")
     shipped = validate(Prices, yaml.safe_load(text), "prices.yaml")
     if path is None:
@@ -80,7 +81,8 @@ def prices(path: str | None = None) -> Prices:
         raise UsageError(f"no price table at {path}: give a YAML file like the package's saeray/llm/prices.yaml")
     own = load_yaml(Path(path), Prices)
     read = f"{own.read} (own table), {shipped.read}"
-    return own.model_copy(update={"read": read, "models": {**shipped.models, **own.models}})
+    batch = own.batch if "batch" in own.model_fields_set else shipped.batch
+    return own.model_copy(update={"read": read, "batch": batch, "models": {**shipped.models, **own.models}})
 
 
 def dollars(pico: int | None) -> float | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from saeray.errors import SaerayError
-from saeray.llm.base import Backend, Refused, Request, Stop, Transient, Usage
+from saeray.llm.base import Backend, Refused, Request, Stop, Stoppable, Transient, Usage
 from saeray.llm.budget import Budget, Cap, Worst
 from saeray.llm.ledger import Ledger
 from saeray.llm.prices import Price, Prices
@@ -80,6 +80,8 @@ class Sender:
         """Ends the run: nothing more is sent, and whoever waits raises what `error` says."""
         self._stop = self._stop or error
         self._stopped.set()
+        if isinstance(self.backend, Stoppable):
+            self.backend.stop()
 
     def check(self) -> None:
         """Raises what ended the run, if anything has."""

@@ -16,6 +16,7 @@ class Attempts:
     def __init__(self) -> None:
         self._begun: dict[int, int] = {}
         self._said: dict[int, str] = {}
+        self._any_finished = False
 
     def begin(self, shard: int) -> tuple[int, str | None]:
         """(how often it was begun, this time included; the last words of a worker that left it, if any)."""
@@ -27,8 +28,13 @@ class Attempts:
         self._said[shard] = said
 
     def finish(self, shard: int) -> None:
+        self._any_finished = True
         self._begun.pop(shard, None)
         self._said.pop(shard, None)
+
+    def any_finished(self) -> bool:
+        """Whether this run has a worker, or had one, that encodes."""
+        return self._any_finished
 
 
 def given_up(times: int, said: str | None) -> str:

@@ -160,12 +160,7 @@ def _adopt(dataset: Dataset, missing: list[Shard], result: EncodeResult) -> list
 def _describe(encoder: EncoderConfig) -> dict[str, Any]:
     """The encoder's description, made on a worker: a cluster's head may have neither room nor need for the weights."""
     task = ray.remote(num_cpus=1)(describe)
-    try:
-        described: dict[str, Any] = ray.get(task.remote(encoder))
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, SaerayError):
-            raise error.cause from None
-        raise
+    described: dict[str, Any] = result_of(task.remote(encoder), "the worker that was to describe the encoder died")
     return described
 
 

@@ -40,6 +40,8 @@ PLACE_SECONDS = 600.0
 # Seconds that all actors may be away at once. A node that dies is noticed within one minute, and 140 GB from a disk of
 # 0.5 GB/s are five more.
 AWAY_SECONDS = 1_800.0
+# Seconds for the first load of all copies: 141 GB at 0.05 GB/s, as of storage far away, are 47 minutes.
+LOAD_SECONDS = 3_600.0
 
 _DEATHS = (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)
 
@@ -97,6 +99,7 @@ class Actors:
         self.name = cache_name(reader, dtype)
         self._idle: queue.Queue[Any] = queue.Queue()
         self._failed: list[Exception] = []  # why actors could not load their copies, one each
+        self._stopped = threading.Event()
         own = not os.environ.get("RAY_ADDRESS")
         if own:
             check_there(reader)  # the actors are on this machine, and Ray takes seconds to start
@@ -124,8 +127,13 @@ class Actors:
         """Exactly what the model will read."""
         return int(self._ask(lambda holder: holder.count_tokens.remote(request)))
 
+    def stop(self) -> None:
+        """Has those who wait for an actor raise Stop within a second: the run has ended."""
+        self._stopped.set()
+
     def close(self) -> None:
         """Ends the actors, and Ray where it was started for them."""
+        self.stop()
         self._stack.close()
 
     def _ask(self, call: Callable[[Any], Any]) -> Any:
@@ -148,6 +156,8 @@ class Actors:
         """An idle actor. Raises Stop when none can come back, or none has for long."""
         end = time.monotonic() + AWAY_SECONDS
         while time.monotonic() < end:
+            if self._stopped.is_set():
+                raise Stop("stopped")
             if len(self._failed) == len(self._holders):
                 raise Stop(f"no actor of {self._model} is left: {first_line(self._failed[-1])}")
             try:
@@ -173,14 +183,20 @@ class Actors:
             raise SaerayError(f"the actors of {self._model} could not start: see that every node has saeray") from None
 
     def _load_all(self) -> None:
-        """Loads all copies at once; one that cannot be loaded ends it."""
+        """Loads all copies at once; one that cannot be loaded, or not in time, ends it."""
         threads = [threading.Thread(target=self._load, args=(one,), daemon=True) for one in self._holders]
         for thread in threads:
             thread.start()
         begin, told = time.monotonic(), False
         while any(thread.is_alive() for thread in threads) and not self._failed:
             time.sleep(0.1)
-            if not told and time.monotonic() - begin > SAY_SECONDS:
+            waited = time.monotonic() - begin
+            if waited > LOAD_SECONDS:  # a node that is gone for good leaves Ray looking for another without end
+                raise SaerayError(
+                    f"{self._model} was not loaded by all {len(threads)} actors in {LOAD_SECONDS / 60:.0f} minutes: "
+                    f"{_resources()}; see to the cluster's nodes, or ask for fewer --llm-workers"
+                )
+            if not told and waited > SAY_SECONDS:
                 log.warning("%s is being loaded by %d actors", self._model, len(threads))
                 told = True
         if self._failed:

@@ -13,6 +13,7 @@ import ray
 from saeray.config import EncodeConfig, EncoderConfig
 from saeray.errors import SaerayError
 from saeray.loading import self_check_of, source_of, tokenizer_of
+from saeray.pipeline.cluster import result_of
 from saeray.pipeline.replicas import device_of, reading_of
 from saeray.readers.template import TemplateError
 from saeray.readers.tokens import DocumentTokenizer, TokenizedDocument, Turn
@@ -52,12 +53,10 @@ def check_encoder(
     Raises SaerayError when the encoder cannot be loaded.
     """
     task = ray.remote(num_cpus=1, num_gpus=config.num_gpus or None)(_measure)
-    try:
-        found: dict[str, Any] | None = ray.get(task.remote(encoder, [*inputs], settings, device, reading_of(config)))
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, SaerayError):
-            raise error.cause from None
-        raise
+    found: dict[str, Any] | None = result_of(
+        task.remote(encoder, [*inputs], settings, device, reading_of(config)),
+        "the worker that was to check the encoder died",
+    )
     return found
 
 

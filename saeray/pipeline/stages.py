@@ -2,8 +2,9 @@
 
 No stage raises for what is wrong with one shard: it puts the reason in the row's `error`, the later stages let the row
 pass, and the driver reports it at the end with the rest done. What no shard would get past (no such GPU) is `fatal` and
-ends the run. A worker whose GPU is lost ends itself: Ray starts it anew, wherever there is a GPU, and gives it the
-shard again; once that is done the row's `note` says what had happened.
+ends the run, unless a shard is done already: then others encode, and the worker that cannot ends itself, as does one
+whose GPU is lost. Ray starts it anew, wherever there is a GPU, and gives the shard to whoever is free; once that is
+done the row's `note` says what had happened.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ from saeray.errors import SaerayError
 from saeray.loading import encoder_of, source_of, tokenizer_of
 from saeray.pipeline.attempts import MOST_ATTEMPTS, given_up
 from saeray.pipeline.rows import documents_of, documents_table, from_bytes, to_bytes, tokenize
-from saeray.readers.lost import DeviceLost, is_lost, lost
+from saeray.readers.lost import DeviceLost
 from saeray.readers.tokens import DocumentTokenizer
 from saeray.store import Dataset, Plan, Shard, ShardInput, Store, commit_shard, read_shard
 
 log = logging.getLogger(__name__)
+# A worker that could not load its encoder is free at once: without a pause it would take and use up shard after shard.
+WAIT_SECONDS = 30
 Row = dict[str, Any]
 
 READ_SCHEMA = pa.schema(
@@ -152,12 +155,10 @@ class Encode:
         self.lost: DeviceLost | None = None
         try:
             self.encoder = encoder_of(config, source_of(config), device, packed=packed, gpus=gpus)
+        except DeviceLost as error:
+            self.lost = error
         except SaerayError as error:  # what a constructor raises reaches the terminal as pages of Ray's own traces
             self.refusal = str(error)
-        except RuntimeError as error:
-            if not is_lost(error):
-                raise
-            self.lost = lost(error, torch.device(device))
         self.attempts = attempts
         self.dataset, self.shards = _dataset(store, dataset, run)
         self._call = _guarded(ENCODED_SCHEMA, self._encode)
@@ -167,18 +168,19 @@ class Encode:
 
     def _encode(self, row: Row) -> Row:
         number = row["shard"]
-        if self.refusal is not None:
-            return {"shard": number, "error": self.refusal, "fatal": True}
         times, said = ray.get(self.attempts.begin.remote(number))
+        if self.refusal is not None and not ray.get(self.attempts.any_finished.remote()):
+            return {"shard": number, "error": self.refusal, "fatal": True}
         if times > MOST_ATTEMPTS:
             raise SaerayError(given_up(MOST_ATTEMPTS, said))
+        if unable := self.refusal or self.lost:
+            time.sleep(WAIT_SECONDS)
+            self._leave(number, unable)
         begin = time.monotonic()
         plan, shard = self.shards[number]
         tokenized = from_bytes(row["tokenized"])
         documents = documents_of(tokenized)
         try:
-            if self.lost is not None:
-                raise self.lost
             encoded = self.encoder.encode(documents)
         except DeviceLost as error:
             self._leave(number, error)
@@ -200,11 +202,14 @@ class Encode:
             "note": f"{said}; it was encoded by another worker" if said else None,
         }
 
-    def _leave(self, number: int, error: DeviceLost) -> NoReturn:
-        """Ends this process, whose GPU answers nothing any more; an actor that ends more mildly is not restarted."""
+    def _leave(self, number: int, why: str | DeviceLost) -> NoReturn:
+        """Ends this process, which cannot encode (any more), so that another takes the shard.
+
+        An actor that ends more mildly is not restarted.
+        """
         gpus = ", ".join(str(gpu) for gpu in ray.get_gpu_ids())
         where = f"node {ray.util.get_node_ip_address()}{f', GPU {gpus}' if gpus else ''}"
-        ray.get(self.attempts.leave.remote(number, f"{error} ({where})"))
+        ray.get(self.attempts.leave.remote(number, f"{why} ({where})"))
         os._exit(1)
 
 

@@ -52,22 +52,25 @@ def stream_packs(
     """The same for packs of which several are under way: (pack, outcome) of every pack.
 
     `run` takes packs as it likes, ahead of what it yields, and yields one outcome each in their order. When one is out
-    of memory no further pack is begun; those that were are finished, and the budget is halved once for all that failed.
+    of memory no further pack is begun; those that were are finished, and the budget is halved once, from the largest
+    of them, whichever failed.
     Any other exception is an outcome as good as a result.
     """
     left = packs(lengths, budget, most_sequences)
     while left:
         begun: list[list[int]] = []
         short: list[list[int]] = []
-        for outcome, pack in zip(run(_until(short, left, begun)), begun, strict=False):
+        beside: list[list[int]] = []  # the first that failed, what waited before it, and what was begun behind it
+        for at, (outcome, pack) in enumerate(zip(run(_until(short, left, begun)), begun, strict=False)):
             if isinstance(outcome, Exception) and is_out_of_memory(outcome):
+                beside = beside or begun[max(at - 1, 0) :]
                 short.append(pack)
             else:
                 yield pack, outcome
         if not short:
             return
         # A pack in flight may have failed because the others were there; the largest decides, if it can be cut.
-        cut = max(short, key=lambda pack: (len(pack) > 1, sum(lengths[i] for i in pack)))
+        cut = max(beside, key=lambda pack: (len(pack) > 1, sum(lengths[i] for i in pack)))
         budget = _halved(budget, [lengths[i] for i in cut])
         on_budget(budget)
         if torch.cuda.is_available():

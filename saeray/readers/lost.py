@@ -7,9 +7,13 @@ to blame, nothing can be mended from inside, and what asks again in a new proces
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from saeray.errors import SaerayError, first_line
+from saeray.readers.budget import is_out_of_memory
 
 # Each call on its own may fail with these and the next succeed: what was asked for was too much or not to be had.
 _PASSING = ("out of memory", "CUBLAS_STATUS_", "CUDNN_STATUS_", "invalid configuration argument", "no kernel image")
@@ -29,3 +33,16 @@ def is_lost(error: BaseException) -> bool:
 def lost(error: BaseException, device: torch.device) -> DeviceLost:
     """The one line: which device, and torch's own words for it."""
     return DeviceLost(f"the reader's device {device} was lost: {first_line(error)[:160]}")
+
+
+@contextmanager
+def loading_on(device: str) -> Iterator[None]:
+    """Raises DeviceLost when the device is lost as something is loaded there, SaerayError when its memory is short."""
+    try:
+        yield
+    except RuntimeError as error:
+        if is_lost(error):
+            raise lost(error, torch.device(device)) from error
+        if is_out_of_memory(error):
+            raise SaerayError(f"the encoder does not fit on {device}: {first_line(error)[:160]}") from error
+        raise

@@ -20,7 +20,7 @@ import transformers
 from torch import Tensor, nn
 
 from saeray.errors import SaerayError, first_line
-from saeray.readers.quantised import in_eight_bits
+from saeray.readers.quantised import check_plain, in_eight_bits
 from saeray.readers.source import ReaderSource
 
 # What model families call the parameters between the last block and the LM head.
@@ -66,10 +66,12 @@ class Reader:
         batch = torch.zeros(len(ids), max(len(row) for row in ids), dtype=torch.int64)
         for i, row in enumerate(ids):
             batch[i, : len(row)] = torch.from_numpy(row.astype(np.int64))
-        self._model(input_ids=batch.to(self.device), use_cache=False)
-        residual, self._residual = self._residual, None
-        assert residual is not None
-        return residual
+        try:
+            self._model(input_ids=batch.to(self.device), use_cache=False)
+            assert self._residual is not None
+            return self._residual
+        finally:
+            self._residual = None
 
     def take(self, ids: Sequence[npt.NDArray[Any]], places: Sequence[npt.NDArray[np.intp]]) -> Tensor:
         """Residual vectors of chosen tokens, [sum of len(places), d_in]: of each sequence those at its `places`."""
@@ -122,6 +124,8 @@ def _load(source: ReaderSource, layer: int, dtype: torch.dtype) -> Any:
     if model_class is None:
         raise SaerayError(f"transformers knows no model class for {config.model_type!r}")
     state = _read_tensors(source)
+    for name, tensor in state.items():
+        check_plain(name, tensor.dtype)
     try:
         model, report = model_class.from_pretrained(
             None, config=config, state_dict=state, dtype=dtype, output_loading_info=True

@@ -7,9 +7,9 @@ document inside the pack; where that differs too they are not read at all.
 
 What rounding accounts for depends on depth, precision and the model (a random one of width 32 in eight bits turns one
 rounding into a third of a vector), so it is measured and not assumed: it is how far two of torch's own attentions are
-apart on the same documents. The check costs a dozen readings of at most 217 tokens (and one sequence as long as
-attention's own window where it has one): by arithmetic half a second for 51 blocks of a 70B in bfloat16, nearly all of
-it fetching weights from memory.
+apart on the same documents. The check costs a dozen readings of at most 217 tokens (and one sequence 16
+longer than attention's own window where it has one): by arithmetic half a second for 51 blocks of a 70B in bfloat16,
+nearly all of it fetching weights from memory.
 """
 
 from __future__ import annotations
@@ -100,9 +100,9 @@ def _one_by_one(reader: PackedReader, ids: list[npt.NDArray[np.int64]]) -> Tenso
 
 
 def _documents(reader: PackedReader, window: int) -> list[npt.NDArray[np.int64]]:
-    """Random tokens in documents of LENGTHS, and in one longer than attention's own window where sequences may be."""
+    """Random tokens in documents of LENGTHS, and one just past attention's own window where sequences reach it."""
     sliding = getattr(reader.model.config.get_text_config(), "sliding_window", None)
-    longer = (min(window, sliding * 3 // 2),) if sliding and sliding < window else ()
+    longer = (sliding + 16,) if sliding and sliding + 16 <= window else ()
     vocabulary = int(reader.model.get_input_embeddings().num_embeddings)
     random = np.random.default_rng(0)
     return [random.integers(0, vocabulary, n) for n in (*LENGTHS, *longer)]

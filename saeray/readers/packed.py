@@ -120,10 +120,12 @@ class PackedReader:
     @torch.inference_mode()
     def read(self, pack: Pack) -> Tensor:
         """Residual stream after the hook layer, [tokens, d_in] on the device, sequence after sequence."""
-        self.model(input_ids=pack.ids, position_ids=pack.positions, use_cache=False, saeray_pack=pack)
-        residual, self._residual = self._residual, None
-        assert residual is not None
-        return residual[0]
+        try:
+            self.model(input_ids=pack.ids, position_ids=pack.positions, use_cache=False, saeray_pack=pack)
+            assert self._residual is not None
+            return self._residual[0]
+        finally:
+            self._residual = None
 
     def take(self, ids: Sequence[npt.NDArray[Any]], places: Sequence[npt.NDArray[np.intp]]) -> Tensor:
         """As `Reader.take`."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from saeray.errors import SaerayError
 
 Facts = dict[str, Any]
@@ -52,3 +54,12 @@ def _is_read(facts: Facts) -> bool:
 
 def _holds(facts: Facts | None, expected: Facts) -> bool:
     return facts is not None and all(facts.get(name) == value for name, value in expected.items())
+
+
+def check_plain(name: str, dtype: torch.dtype) -> None:
+    """Raises SaerayError for a tensor in eight bits of whose scales config.json says nothing."""
+    if dtype in (torch.float8_e4m3fn, torch.float8_e5m2, torch.int8):
+        raise SaerayError(
+            f"the reader's checkpoint has {name} in {str(dtype).removeprefix('torch.')} and its config.json does not "
+            "say how it is quantised: use its original weights"
+        )

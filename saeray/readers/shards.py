@@ -38,6 +38,8 @@ AT_ONCE = 8
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
     "I32": torch.int32, "I8": torch.int8, "U8": torch.uint8, "F8_E4M3": torch.float8_e4m3fn,
+    "BOOL": torch.bool, "I16": torch.int16, "U16": torch.uint16, "U32": torch.uint32, "U64": torch.uint64,
+    "F8_E5M2": torch.float8_e5m2, "F8_E8M0": torch.float8_e8m0fnu,
 }  # fmt: skip
 _LONGEST_HEADER = 100_000_000  # safetensors' own limit
 
@@ -114,7 +116,9 @@ def copy_from_storage(uri: str) -> Path:
     base = uri.rstrip("/")
     file_system, path = _file_system(base)
     with _one_line(uri):
-        found = [one["name"] for one in file_system.ls(path, detail=True) if one["type"] == "file"]
+        listed = file_system.ls(path, detail=True)
+    # s3fs lists the empty object that stands for a folder as a file of its name.
+    found = [one["name"] for one in listed if one["type"] == "file" and not one["name"].endswith("/")]
     if not found:
         raise SaerayError(f"cannot read {uri}: it holds no files")
     if [name.rstrip("/") for name in found] == [path.rstrip("/")]:  # of a file, listing gives the file
@@ -141,13 +145,15 @@ def read_pieces(uri: str) -> list[Piece]:
     except (ValueError, TypeError, AttributeError) as error:
         raise SaerayError(f"cannot read the weights at {uri}: its header is spoilt; fetch it again") from error
     pieces.sort(key=lambda piece: (piece.begin, piece.end))
+    last = 8 + length
     for piece in pieces:
         expected = piece.dtype.itemsize * torch.Size(piece.shape).numel()
-        if piece.end - piece.begin != expected or piece.begin < 8 + length:
+        if piece.end - piece.begin != expected or piece.begin < last:
             raise SaerayError(f"cannot read the weights at {uri}: its header is spoilt at {piece.name}; fetch it again")
-    if pieces and pieces[-1].end > size:
+        last = piece.end
+    if last > size:
         raise SaerayError(
-            f"cannot read the weights at {uri}: it is truncated, {size:,} bytes of {pieces[-1].end:,}; fetch it again"
+            f"cannot read the weights at {uri}: it is truncated, {size:,} bytes of {last:,}; fetch it again"
         )
     return pieces
 

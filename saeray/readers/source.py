@@ -115,8 +115,8 @@ def weight_map(directory: Path) -> dict[str, str]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SaerayError(f"cannot read the index of the reader's weights at {directory / INDEX}") from error
     for file in names.values():
-        if "/" in file:
-            raise SaerayError(f"the index of the reader's weights at {directory / INDEX} names {file}, outside of it")
+        if "/" in file or file in ("", ".", ".."):
+            raise SaerayError(f"the index of the reader's weights at {directory / INDEX} names {file!r}, no file in it")
     return names
 
 

@@ -27,10 +27,11 @@ from torch import Tensor, nn
 from saeray.errors import SaerayError, first_line
 from saeray.readers.fp8 import Fp8Linear, use_fp8
 from saeray.readers.model import check_whole, decoder_blocks, quiet_transformers
-from saeray.readers.quantised import in_eight_bits
+from saeray.readers.quantised import check_plain, in_eight_bits
 from saeray.readers.shards import Checkpoint, Piece, read_pieces, read_range
 
-# Bytes in one buffer: large enough for any disk's or store's full rate, small enough that three take 1.5 GiB.
+# Bytes in one buffer: large enough for any disk's or store's full rate, small enough that three take 1.5 GiB; more
+# where one tensor alone is larger (a 70B's embedding: 2 GiB).
 SPAN = 2**29
 GAP = 2**20  # a hole of unneeded tensors that is read over rather than asked around
 AHEAD = 2  # spans being read while one is copied
@@ -139,10 +140,18 @@ def load_streamed(
                     _set(module, name, piece, value.to(dtype))
         timing.copy += time.perf_counter() - begin
     _finish(homes)
-    for home in on_gpus:
-        torch.cuda.synchronize(home)
+    del buffer
+    _settle(on_gpus)
     timing.total = time.perf_counter() - began
     return model, timing
+
+
+def _settle(gpus: set[torch.device]) -> None:
+    """Waits for the copies to the GPUs and gives the pinned buffers back, which torch would keep for the process."""
+    for gpu in gpus:
+        torch.cuda.synchronize(gpu)
+    if gpus:
+        torch.accelerator.empty_host_cache()
 
 
 def stream(tensors: Mapping[str, str], timing: Timing | None = None) -> Iterator[tuple[str, Tensor]]:
@@ -238,6 +247,7 @@ def _view(buffer: Tensor, piece: Piece, begin: int) -> Tensor:
 
 
 def _set(module: nn.Module, name: str, piece: Piece, value: Tensor) -> None:
+    check_plain(piece.name, piece.dtype)
     expected = module.get_parameter(name).shape
     if value.shape != expected:
         raise SaerayError(

@@ -7,7 +7,8 @@ that the real API does not have.
         backend = Gemini(key=server.key, base_url=server.url)
 
 A rule gets (system, prompt, schema) and gives the value to answer with. `trouble(number, attempt, prompt)` names what
-goes wrong with a request: "429", "500", "400", "timeout", "drop", "cut", "wrong", "blocked", "empty", or None.
+goes wrong with a request: "429", "500", "400", "timeout", "drop", "garbled" (no gzip, though it says so), "cut",
+"wrong", "blocked", "empty", or None.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 KEY = "AIzaStandInKeyThatMustNeverBeSeen0123456"
+GARBLED = {"Content-Encoding": "gzip"}
 Rule = Callable[[str, str, Any], Any]
 Trouble = Callable[[int, int, str], str | None]
 
@@ -147,6 +149,7 @@ class GeminiStandIn(StandIn):
         self.batch_polls = 2  # looks before a job is done
         self.pending: set[str] = set()  # jobs that are never done
         self.failed: set[str] = set()
+        self.hollow: set[str] = set()  # jobs that are done and hold no answers
         self.batch_troubles: list[str] = []  # "503" or "drop" (after the work is done), a call each
 
     def handle(self, method: str, path: str, headers: Any, body: Any) -> tuple[int, Any, dict[str, str]] | None:
@@ -188,7 +191,7 @@ class GeminiStandIn(StandIn):
             return _error(400, "INVALID_ARGUMENT", reply)
         if kind == "timeout":
             self._stop.wait(self.hang)
-        return None if kind in ("drop", "timeout") else (200, reply, {})
+        return None if kind in ("drop", "timeout") else (200, reply, GARBLED if kind == "garbled" else {})
 
     def _reply(self, body: Any, kind: str | None) -> dict[str, Any] | str:
         """The reply as the API gives it, or what is wrong with the request."""
@@ -256,7 +259,7 @@ class GeminiStandIn(StandIn):
         if name in self.failed:
             state, done = "BATCH_STATE_FAILED", False
         metadata: dict[str, Any] = {"displayName": job["name"], "state": state, "model": "models/x"}
-        if done:
+        if done and name not in self.hollow:
             job["answers"] = job["answers"] or [self._batched(one) for one in job["requests"]]
             metadata["output"] = {"inlinedResponses": {"inlinedResponses": job["answers"]}}
         return {"name": name, "metadata": metadata, "done": done}
@@ -314,7 +317,8 @@ class OpenAIStandIn(StandIn):
         if kind in ("drop", "timeout"):
             return None
         message = {"role": "assistant", "content": text}
-        return 200, {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}, {}
+        headers = GARBLED if kind == "garbled" else {}
+        return 200, {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}, headers
 
 
 def vector(text: str) -> list[float]:

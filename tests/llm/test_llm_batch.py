@@ -194,3 +194,48 @@ def test_a_job_that_failed_is_one_line_and_is_submitted_anew(server: GeminiStand
     with batched(server) as client:
         assert verdicts(client, questions(6)) == truth(6)
     assert len(server.batches) == 2
+
+
+def test_a_job_that_is_not_waited_for_is_on_the_ledger_at_its_worst(server: GeminiStandIn, tmp_path: Path) -> None:
+    """It is worked on and charged for, so a stop is no run of 0 dollars; the rerun that takes it books it once."""
+    server.batch_polls = 1_000_000
+    asked = questions(6)
+    with pytest.raises(KeyboardInterrupt), batched(server, tmp_path) as client:
+        client.complete_many(
+            asked, "verify", lambda progress: interrupt(progress) if server.calls["batches.get"] else None
+        )
+    left = client.ledger.summary()
+    read, written = sum(one.worst_input() for one in asked), sum(one.output_limit for one in asked)
+    assert (left["calls"], left["uncertain_calls"], left["uncertain_tokens"]) == (0, 6, read + written)
+    assert left["uncertain_dollars"] == pytest.approx(read * IN + written * OUT, rel=1e-12)
+    assert client.sender.budget._spent == (read + written, round(left["uncertain_dollars"] * 1e12))
+    server.batch_polls = 1
+    with batched(server, tmp_path) as client:
+        assert verdicts(client, asked) == truth(6)
+        found = client.ledger.summary()
+    assert (found["calls"], found["uncertain_calls"], len(server.batches)) == (6, 0, 1)
+
+
+def test_a_job_that_was_never_handed_over_costs_nothing(server: GeminiStandIn) -> None:
+    """A service that is away has no job; one that dropped the line may have it."""
+    for troubles, calls in ((["503"] * 1000, 0), (["503", "drop"], 6)):
+        server.batch_troubles, server.pending = list(troubles), {"batches/job0"}
+        with pytest.raises(Stop), batched(server, patience=0.2) as client:
+            client.complete_many(questions(6), "verify", lambda _, one=client: stop_when_there(server, one))
+        assert client.ledger.summary()["uncertain_calls"] == calls
+
+
+def test_a_done_job_without_answers_is_not_asked_again_at_full_price(server: GeminiStandIn, tmp_path: Path) -> None:
+    """It is one line, and it stays so: nobody pays twice the price without being told."""
+    server.hollow = {"batches/job0"}
+    for _ in range(2):
+        with pytest.raises(Stop, match="it is done and holds no answers"), batched(server, tmp_path) as client:
+            verdicts(client, questions(6))
+        assert client.ledger.summary()["uncertain_calls"] == 6
+    assert (len(server.batches), server.calls["generateContent"]) == (1, 0)
+
+
+def stop_when_there(server: GeminiStandIn, client: Client) -> None:
+    """A user who stops it once the service has the job."""
+    if server.batches:
+        client.sender.end(Stop("stopped"))

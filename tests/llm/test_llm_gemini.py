@@ -96,3 +96,12 @@ def test_a_request_that_the_service_refuses_is_missing(server: GeminiStandIn) ->
     assert [reply.missing for reply in replies] == [None, "refused", None]
     assert replies[1].detail == "400 The input token count exceeds the maximum number of tokens allowed"
     assert server.calls["generateContent"] == 3
+
+
+def test_an_answer_that_cannot_be_unpacked_is_asked_again(server: GeminiStandIn) -> None:
+    """A proxy's broken gzip is no trace but a call that may have been charged for."""
+    server.trouble = lambda number, attempt, prompt: "garbled" if attempt == 0 else None
+    with client_of(server) as client:
+        assert client.complete(questions(1)[0], "x").value["verdict"] == "yes"
+        found = client.ledger.summary()
+    assert (found["calls"], found["uncertain_calls"], found["retries"]) == (1, 1, {"server": 1})

@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -147,6 +148,9 @@ def test_price_tables(tmp_path: object) -> None:
     assert table.of("mine").output == 2
     assert table.of("gemini-2.5-flash").input == 9
     assert table.of("gemini-2.5-pro") == shipped.of("gemini-2.5-pro")
+    assert table.batch == shipped.batch < 1  # an own table without a factor does not make batches dear
+    Path(own).write_text("read: today\nbatch: 0.75\nmodels:\n  mine: {input: 1, output: 2}\n")
+    assert prices(own).batch == 0.75
     with pytest.raises(UsageError, match="no price table"):
         prices(f"{tmp_path}/none.yaml")
     with open(own, "a") as file:

@@ -106,8 +106,18 @@ def test_embeddings_come_in_order(server: OpenAIStandIn) -> None:
     np.testing.assert_allclose(found, [vector("one"), vector("two")], rtol=1e-6)
 
 
+def test_an_answer_that_cannot_be_unpacked_is_asked_again(server: OpenAIStandIn) -> None:
+    """A proxy's broken gzip is no trace but a call that may have been charged for."""
+    server.trouble = lambda number, attempt, prompt: "garbled" if attempt == 0 else None
+    with client_of(server) as client:
+        assert client.complete(questions(1)[0], "x").value["verdict"] == "yes"
+        found = client.ledger.summary()
+    assert (found["calls"], found["uncertain_calls"], found["retries"]) == (1, 1, {"server": 1})
+
+
 def test_bad_addresses() -> None:
-    """Bad input: an address that is none, and one that holds a password."""
-    with pytest.raises(UsageError, match="http://HOST:PORT/v1"):
-        OpenAICompatible("localhost:8000")
+    """Bad input: addresses that are none, and one that holds a password."""
+    for address in ("localhost:8000", "http://[::1/v1", "http://host:port/v1", "http:///v1"):
+        with pytest.raises(UsageError, match="http://HOST:PORT/v1"):
+            OpenAICompatible(address)
     assert "secret" not in OpenAICompatible("http://me:secret@127.0.0.1:9/v1").name

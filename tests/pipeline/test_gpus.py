@@ -10,11 +10,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
 
 from saeray.config import EncodeConfig, encoder_config
 from saeray.errors import SaerayError, UsageError
 from saeray.pipeline import encode, replicas
 from saeray.pipeline.replicas import check_gpus, reading_of, replicas_of_gpus
+from saeray.pipeline.selfcheck import check_encoder
 
 
 def have(monkeypatch: pytest.MonkeyPatch, *gpus: float) -> None:
@@ -111,3 +113,22 @@ def test_the_actor_reserves_what_its_encoder_uses(
     told = call["fn_constructor_kwargs"]
     assert {name: told[name] for name in ("packed", "gpus")} == reading_of(config)
     assert told["device"] == ("cuda" if num_gpus else "cpu")
+
+
+@pytest.mark.parametrize("asks", ["describe", "check"])
+def test_a_worker_that_dies_before_the_run_is_one_line(monkeypatch: pytest.MonkeyPatch, asks: str) -> None:
+    """The kernel ends a process that loads more than the node has: one line that says what it was at."""
+
+    def died(_: Any) -> None:
+        raise ray.exceptions.WorkerCrashedError
+
+    monkeypatch.setattr(ray, "remote", lambda **_: lambda function: SimpleNamespace(remote=lambda *_: None))
+    monkeypatch.setattr(ray, "get", died)
+    config = EncodeConfig(inputs=["x"], store="y", dataset="z", encoder="builtin")
+    nothing: Any = None
+    asked = {
+        "describe": lambda: encode._describe(nothing),
+        "check": lambda: check_encoder(config, nothing, [], nothing, "cpu"),
+    }
+    with pytest.raises(SaerayError, match=f"^the worker that was to {asks} the encoder died$"):
+        asked[asks]()

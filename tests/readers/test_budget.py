@@ -115,7 +115,7 @@ def test_what_was_read_before_and_beside_stays():
 
 
 def test_a_small_pack_beside_large_ones_does_not_decide():
-    """A pack may fail because the others are there: the budget is half of the largest that failed."""
+    """A pack may fail because the others are there: the budget is half of the largest that was under way."""
     budgets, lengths = [], [50, 50, 50, 50, 7, 3]
 
     def work(pack):
@@ -129,6 +129,22 @@ def test_a_small_pack_beside_large_ones_does_not_decide():
         )
     )
     assert budgets == [50]
+
+
+@pytest.mark.parametrize("lengths", [[8000, 8000, 150, 150], [8000, 8000, 150]])
+def test_a_small_pack_that_alone_fails_does_not_decide(lengths):
+    """Memory was short because of the large pack before it, which is done by then: half of that one is enough."""
+    budgets = []
+
+    def work(pack):
+        if 2 in pack and not budgets:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return len(pack)
+
+    steps = [lambda pack: pack, work]
+    done = list(stream_packs(lengths, 16_000, lambda packs: in_flight(packs, steps), on_budget=budgets.append))
+    assert budgets == [8000]
+    assert sorted(i for pack, _ in done for i in pack) == list(range(len(lengths)))
 
 
 def test_another_error_is_an_outcome():

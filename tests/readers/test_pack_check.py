@@ -12,7 +12,7 @@ import transformers
 from tiny import make_model
 
 from saeray.readers.lost import is_lost
-from saeray.readers.pack_check import LENGTHS, PacksWrong, check_packs
+from saeray.readers.pack_check import LENGTHS, PacksWrong, _documents, check_packs
 from saeray.readers.packed import PackedReader
 from saeray.readers.packing import layout
 
@@ -91,6 +91,13 @@ def test_a_window_is_looked_at_where_sequences_reach_it(use):
     assert short.kernel == "varlen"
     check_packs(long, 2048)
     assert long.kernel == "exact"
+
+
+@pytest.mark.parametrize(("window", "longer"), [(2048, [166]), (166, [166]), (165, []), (150, [])])
+def test_a_window_is_looked_at_just_past_its_edge(window, longer):
+    """16 tokens past it show the edge as well as any more, which would cost their square."""
+    lengths = [len(ids) for ids in _documents(reader(torch.float32, 150), window)]
+    assert lengths == [*LENGTHS, *longer]
 
 
 def test_a_kernel_that_raises_is_left_in_its_own_words(use):

@@ -320,3 +320,21 @@ def test_a_pack_that_does_not_arrive_is_refused():
     assert reader.model.config._attn_implementation == NAME
     with pytest.raises(SaerayError, match="does not hand on what a pack is"):
         reader.model(torch.zeros(1, 3, dtype=torch.int64), use_cache=False)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_reading_that_fails_leaves_nothing_on_the_device(tmp_path, packed):
+    """What raises after the last block has its vectors must not hold them while the caller makes room."""
+    source = prepare(str(make_reader_dir(tmp_path)), 2)
+    reader = Reader(source, 2)
+    model = reader._model
+    reader = PackedReader(model) if packed else reader
+
+    def fail(*_):
+        assert reader._residual is not None
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model.norm.register_forward_hook(fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        reader.read(reader.pack(sequences([3]))) if packed else reader.residual(sequences([3]))
+    assert reader._residual is None

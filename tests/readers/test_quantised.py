@@ -178,3 +178,18 @@ def test_a_checkpoint_that_is_not_what_it_says_is_one_line(tmp_path, case):
     with pytest.raises(SaerayError, match=message) as caught:
         load_streamed(open_checkpoint(str(directory), LAYER), LAYER, fp8=True)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.int8])
+def test_eight_bits_without_a_word_are_refused(tmp_path, dtype):
+    """A config.json that says nothing of scales: eight bits are not the weights, loaded whole or streamed."""
+    directory = make_reader_dir(tmp_path / "reader")
+    for file in directory.glob("*.safetensors"):
+        state = load_file(file)
+        save_file(state | ({UP: state[UP].to(dtype)} if UP in state else {}), file, metadata={"format": "pt"})
+    message = rf"{UP} in {str(dtype).removeprefix('torch.')} and its config\.json does not say how it is quantised"
+    with pytest.raises(SaerayError, match=message):
+        Reader(prepare(str(directory), LAYER), LAYER)
+    for fp8 in (False, True):
+        with pytest.raises(SaerayError, match=message):
+            load_streamed(open_checkpoint(str(directory), LAYER), LAYER, fp8=fp8)

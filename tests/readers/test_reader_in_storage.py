@@ -100,18 +100,24 @@ def test_one_file_without_an_index(tmp_path):
     assert found.digests == prepare(str(directory), LAYER).digests
 
 
-def spoil_index(directory):
-    path = directory / "model.safetensors.index.json"
-    index = json.loads(path.read_text())
-    index["weight_map"]["model.embed_tokens.weight"] = "../../secret"
-    path.write_text(json.dumps(index))
+def spoil_index(file):
+    def spoil(directory):
+        path = directory / "model.safetensors.index.json"
+        index = json.loads(path.read_text())
+        index["weight_map"]["model.embed_tokens.weight"] = file
+        path.write_text(json.dumps(index))
+
+    return spoil
 
 
 BROKEN = {
     "nothing there": (None, "cannot read memory://"),
     "no config": (lambda d: (d / "config.json").unlink(), r"no reader at memory://.*: it has no config\.json"),
     "a shard missing": (lambda d: (d / "model-00001-of-00003.safetensors").unlink(), "00001-of-00003.*is not there"),
-    "a file elsewhere": (spoil_index, r"names \.\./\.\./secret, outside of it"),
+    "a file elsewhere": (spoil_index("../../secret"), r"names '\.\./\.\./secret', no file in it"),
+    "no name": (spoil_index(""), "names '', no file in it"),
+    "the directory itself": (spoil_index("."), r"names '\.', no file in it"),
+    "the one above": (spoil_index(".."), r"names '\.\.', no file in it"),
 }
 
 
@@ -161,3 +167,14 @@ def test_an_sae_in_storage_keeps_its_name(tmp_path):
     assert (one.name, one.read_bytes()) == ("cfg.json", (sae / "cfg.json").read_bytes())
     with pytest.raises(SaerayError, match="nowhere: it is not there"):
         copy_from_storage(f"{base}/nowhere")
+
+
+def test_the_mark_of_a_folder_is_no_file(tmp_path, monkeypatch):
+    """Consoles and some tools leave an empty object `prefix/`, which an S3 client lists as a file of the folder."""
+    sae = make_sae_dir(tmp_path / "sae", d_in=32)
+    base = upload(sae, f"{tmp_path.name}-marked")
+    store = fsspec.filesystem("memory")
+    mark = {"name": f"/{tmp_path.name}-marked/", "size": 0, "type": "file"}
+    listed = store.ls(f"/{tmp_path.name}-marked", detail=True)
+    monkeypatch.setattr(type(store), "ls", lambda *_, **__: [mark, *listed])
+    assert sae_digest(str(copy_from_storage(base))) == sae_digest(str(sae))

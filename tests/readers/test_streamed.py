@@ -183,11 +183,32 @@ def spoil_header(path):
     path.write_bytes(path.read_bytes()[:8] + b"x" * 100 + path.read_bytes()[108:])
 
 
+def change_header(change):
+    """The file with its header as `change` leaves it, padded to the length it had."""
+
+    def spoil(path):
+        data = path.read_bytes()
+        length = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8 : 8 + length])
+        header.pop("__metadata__", None)
+        change(header)
+        text = json.dumps(header, separators=(",", ":")).encode().ljust(length)
+        assert len(text) == length
+        path.write_bytes(data[:8] + text + data[8 + length :])
+
+    return spoil
+
+
+def two_on_one_place(header):
+    header[UP]["data_offsets"] = header[UP.replace("up", "gate")]["data_offsets"]
+
+
 UP = "model.layers.0.mlp.up_proj.weight"
 SPOILED = {
     "truncated shard": (lambda p: p.write_bytes(p.read_bytes()[:-5]), r"00001-of-00003\.safetensors: it is truncated"),
     "not safetensors": (lambda p: p.write_bytes(b"nothing"), "truncated or no safetensors file"),
     "spoilt header": (spoil_header, "its header is spoilt"),
+    "two tensors in one place": (change_header(two_on_one_place), r"its header is spoilt at model\.layers\.0\.mlp\."),
     "missing tensor": (lambda p: rewrite(p, lambda s: s.pop(UP)), rf"lack {UP}, which the checkpoint's index"),
     "wrong shape": (
         lambda p: rewrite(p, lambda s: s.update({UP: torch.zeros(3, 32)})),
@@ -206,6 +227,32 @@ def test_a_spoilt_shard_is_one_clear_line(tmp_path, case):
     with pytest.raises(SaerayError, match=message) as caught:
         load_streamed(open_checkpoint(str(directory), LAYER), LAYER)
     assert "\n" not in str(caught.value)
+
+
+def test_every_type_of_the_format_can_stand_beside(tmp_path):
+    """A buffer of any type that safetensors knows, which the reader has no use for, does not keep it from loading."""
+    directory = make_reader_dir(tmp_path / "reader")
+    others = {
+        "BOOL": torch.bool, "I8": torch.int8, "U8": torch.uint8, "I16": torch.int16, "U16": torch.uint16,
+        "I32": torch.int32, "U32": torch.uint32, "I64": torch.int64, "U64": torch.uint64,
+        "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "F8_E8M0": torch.float8_e8m0fnu,
+        "F16": torch.float16, "F64": torch.float64,
+    }  # fmt: skip
+    rewrite(directory / FIRST, lambda s: s.update({name: torch.zeros(3, dtype=t) for name, t in others.items()}))
+    found = {piece.name: piece.dtype for piece in read_pieces(str(directory / FIRST))}
+    assert others.items() <= found.items()
+    load_streamed(open_checkpoint(str(directory), LAYER), LAYER)
+
+
+def test_pinned_buffers_are_given_back(monkeypatch):
+    """Once every GPU has its copies; torch would hold gigabytes of locked memory for the life of the process."""
+    calls = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda gpu: calls.append(str(gpu)))
+    monkeypatch.setattr(torch.accelerator, "empty_host_cache", lambda: calls.append("given back"))
+    streamed._settle(set())
+    assert calls == []
+    streamed._settle({torch.device("cuda:0")})
+    assert calls == ["cuda:0", "given back"]
 
 
 def test_a_tensor_in_no_shard_is_named(tmp_path):

@@ -105,7 +105,11 @@ def _by_run(side: Side, latents: Int64, ends: Sequence[int], partner: Partner | 
     if len(ends) == 1:
         yield _matrix(found, side.n_documents, 0, ends[0])
         return
-    with TemporaryDirectory(prefix="saeray-") as folder:
+    try:
+        place = TemporaryDirectory(prefix="saeray-")
+    except OSError as error:
+        raise _no_room() from error
+    with place as folder:
         files = [Path(folder, str(run)) for run in range(len(ends))]
         for some in found:
             _append(files, some, np.searchsorted(ends, some[:, 1], side="right"))
@@ -121,10 +125,18 @@ def _append(files: Sequence[Path], postings: Int32, run: Int64) -> None:
             with files[number].open("ab") as file:
                 postings[run == number].tofile(file)
         except OSError as error:
-            raise SaerayError(
-                f"no room in {gettempdir()} for which documents have which latents (8 bytes for each latent of each "
-                f"document); set TMPDIR to a larger disk"
-            ) from error
+            raise _no_room() from error
+
+
+def _no_room() -> SaerayError:
+    try:
+        where = gettempdir()
+    except OSError:  # none of those it knows can be written to
+        where = "any temporary directory"
+    return SaerayError(
+        f"no room in {where} for which documents have which latents (8 bytes for each latent of each document); "
+        "set TMPDIR to a larger disk"
+    )
 
 
 def _postings(side: Side, latents: Int64, partner: Partner | None) -> Iterator[Int32]:

@@ -88,7 +88,8 @@ def told(stages: Sequence[Stage], client: Client, model: str, judge: Client, jud
     money = "at an unknown price" if own is None or judged is None else f"some {own + judged:.2f} dollars"
     money = "at no cost" if client.backend.free and judge.backend.free else money
     jobs = told_batches([client, judge])
-    cap = " and ".join(dict.fromkeys(str(one.sender.budget.cap) or "none" for one in (client, judge)))
+    caps = list(dict.fromkeys(str(one.sender.budget.cap) or "none" for one in (client, judge)))
+    cap = " and ".join(caps) + (" each" if judge is not client and len(caps) == 1 and caps != ["none"] else "")
     who = model if model == judge_model else f"{model} and {judge_model}"
     return (
         f"asking {who}: at most {calls:,} calls and about {_round(tokens)} tokens, {money} ({parts}); "

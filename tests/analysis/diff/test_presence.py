@@ -124,3 +124,16 @@ def test_a_disk_without_room_says_what_to_do(side_of, monkeypatch, tmp_path):
     with pytest.raises(SaerayError, match=f"no room in {tmp_path}.*set TMPDIR"):
         list(presence.rows_of(side, np.array([0, 1]), taken, np.array([9])))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("known", ["gone", None])
+def test_a_missing_place_for_temporary_files_says_what_to_do(side_of, monkeypatch, tmp_path, known):
+    """The same line where the directory itself cannot be made, or where there is no place at all."""
+    monkeypatch.setattr(presence, "POSTINGS", 1)
+    monkeypatch.setattr(presence, "CELLS", 1)
+    monkeypatch.setattr(tempfile, "tempdir", known and str(tmp_path / known))
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", list)
+    side = side_of(rows(20))
+    taken = presence.runs(np.array([5, 5]), side.n_documents)
+    with pytest.raises(SaerayError, match=r"no room in (.*gone|any temporary directory) for.*set TMPDIR"):
+        list(presence.rows_of(side, np.array([0, 1]), taken, np.array([9])))
