@@ -80,6 +80,7 @@ FOUND = {
     "apologies": "I apologize, sorry",
     "refusal": "I'm sorry, but I cannot help with that.",
     "ai_self": "As an AI language model I have none.",
+    "open_here": "Here are the words you asked for",
     "open_affirm": "Sure! Here is a list of words",
     "close_offer": "Let me know if you need more.",
     "greeting": "Hello there, friend",
@@ -123,6 +124,24 @@ def test_plain_prose_is_plain():
     found = has(PLAIN)
     assert not [n for n in found if n.startswith(("code_", "markdown_", "language_", "topic_"))]
     assert not found & {"refusal", "ai_self", "emoji", "url", "question", "profanity", "insults", "latex", "citation"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("dash", "We left – late as ever – and sang", True),
+        ("dash", "We left—late as ever—and sang", True),
+        ("dash", "**Answer:**\n  - one\n    - two\n - three", False),
+        ("dash", "Title\n-----\n| a | b |\n| --- | -- |\n\n---\n", False),
+        ("open_affirm", "Here are the words you asked for", False),
+        ("open_affirm", "Yes, here are the words", True),
+        ("open_here", "Here’s a list", True),
+        ("open_here", "Sure! Here is a list", False),
+    ],
+)
+def test_a_search_finds_what_its_name_says_and_not_its_likes(name, text, expected):
+    """A bullet is no dash between clauses, and Here is no affirmation: a page prints these names as claims."""
+    assert (name in has(text)) is expected
 
 
 def test_place_inside_a_span():

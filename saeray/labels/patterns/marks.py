@@ -25,7 +25,15 @@ MARKS = (
         (".", "!", "?"),
         spot=True,
     ),
-    Pattern("dash", "dashes between clauses", "", r" [-–—]+ |—|--", 1, ("-", "–", "—")),
+    # Not the bullets of a list, indented or not, nor rules and the lines of tables.
+    Pattern(
+        "dash",
+        "dashes between clauses",
+        "",
+        r"(?<=[^\s*•|:–—-]) (?:[-–—]|--) (?=[^\s|–—-])|(?<=[^\s|–—-])(?:—|--)(?=[^\s|–—-])",
+        1,
+        ("-", "–", "—"),
+    ),
     Pattern(
         "hyphenated", "hyphenated compounds", "in hyphenated compounds", r"\b[A-Za-z]+(?:-[A-Za-z]+)+\b", 1, ("-",)
     ),

@@ -24,8 +24,13 @@ SAID = (
         "open_affirm",
         "opens with an affirmation such as Sure or Certainly",
         "in an affirmative opening",
-        r"\A\W*(?:sure|certainly|of course|absolutely|yes|definitely|great|okay|here is|here are|here's|i'd be"
-        r" happy)\b.{0,60}",
+        r"\A\W*(?:sure|certainly|of course|absolutely|yes|definitely|great|okay|i['’]d be happy)\b.{0,60}",
+    ),
+    said(
+        "open_here",
+        "opens with Here is or Here are",
+        "in an opening with Here is",
+        r"\A\W*here(?: is| are|['’]s)\b.{0,60}",
     ),
     said(
         "close_offer",
