@@ -33,6 +33,14 @@ class Example:
 
 
 @dataclass(frozen=True)
+class WholeExample(Example):
+    """An example with its `text`; `peak`: the character that the peak token begins at."""
+
+    text: str = ""
+    peak: int = 0
+
+
+@dataclass(frozen=True)
 class Evidence:
     """`peak_tokens`: the commonest normalised peak tokens, each with its share of the documents with the latent."""
 
@@ -46,27 +54,33 @@ def collect(side: Side, latents: Iterable[int], examples: int = 3, tokens: int =
     Examples: highest maximum first, then doc_id; no text twice. Peak tokens come from `PEAK_DOCUMENTS`
     drawn documents. One pass; only the texts that are needed are decoded.
     """
+    found = collect_whole(side, latents, examples, tokens)
+    return {
+        latent: Evidence(tuple(Example(one.doc_id, one.value, one.excerpt) for one in of), peaks)
+        for latent, (of, peaks) in found.items()
+    }
+
+
+def collect_whole(
+    side: Side, latents: Iterable[int], examples: int = 3, tokens: int = 3
+) -> dict[int, tuple[list[WholeExample], tuple[tuple[str, float], ...]]]:
+    """`collect` with the texts of the examples: of each latent these and its peak tokens."""
     wanted = np.unique(np.fromiter(latents, np.int64))
     if not wanted.size or "text" not in side.stored:
-        return {int(latent): Evidence() for latent in wanted}
+        return {int(latent): ([], ()) for latent in wanted}
     counted = spread(side.n_documents, PEAK_DOCUMENTS)
-    best: dict[int, list[tuple[str, Example]]] = {int(latent): [] for latent in wanted}
+    best: dict[int, list[WholeExample]] = {int(latent): [] for latent in wanted}
     peaks: dict[int, Counter[str]] = {int(latent): Counter() for latent in wanted}
     first_row = 0
     for table in side.scan(["doc_id", "text", "token_starts", "latents", "max", "peak"]):
         for batch in table.to_batches():
             hits = _Hits(batch, wanted)
             for h in hits.strongest(examples).tolist():
-                found = best[hits.latent(h)]
-                found.append((hits.text(h), hits.example(h)))
-                best[hits.latent(h)] = _strongest(found, examples)
+                best[hits.latent(h)] = _strongest([*best[hits.latent(h)], hits.example(h)], examples)
             for h in np.flatnonzero(counted[hits.row + first_row]).tolist():
                 peaks[hits.latent(h)][normalised(hits.token(h))] += 1
             first_row += batch.num_rows
-    return {
-        latent: Evidence(tuple(example for _, example in found), _commonest(peaks[latent], tokens))
-        for latent, found in best.items()
-    }
+    return {latent: (found, _commonest(peaks[latent], tokens)) for latent, found in best.items()}
 
 
 class _Hits:
@@ -103,9 +117,10 @@ class _Hits:
         start, end = self._span(h)
         return self.text(h)[start:end]
 
-    def example(self, h: int) -> Example:
+    def example(self, h: int) -> WholeExample:
         doc_id = self._doc_ids[int(self.row[h])].as_py()
-        return Example(doc_id, float(self._value[h]), excerpt(self.text(h), *self._span(h)))
+        text, span = self.text(h), self._span(h)
+        return WholeExample(doc_id, float(self._value[h]), excerpt(text, *span), text, span[0])
 
     def strongest(self, k: int) -> NDArray[np.int64]:
         """Up to k hits a latent: by value downwards, then doc_id, the first of each text."""
@@ -121,12 +136,12 @@ class _Hits:
         return np.asarray(order[place < k], np.int64)
 
 
-def _strongest(found: list[tuple[str, Example]], k: int) -> list[tuple[str, Example]]:
+def _strongest(found: list[WholeExample], k: int) -> list[WholeExample]:
     """The k strongest of different texts, in order; of copies of one text the first in order stays."""
-    kept: dict[str, Example] = {}
-    for text, example in sorted(found, key=lambda pair: (-pair[1].value, pair[1].doc_id)):
-        kept.setdefault(text, example)
-    return list(kept.items())[:k]
+    kept: dict[str, WholeExample] = {}
+    for example in sorted(found, key=lambda one: (-one.value, one.doc_id)):
+        kept.setdefault(example.text, example)
+    return list(kept.values())[:k]
 
 
 def _commonest(counts: Counter[str], k: int) -> tuple[tuple[str, float], ...]:

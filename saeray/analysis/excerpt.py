@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +18,15 @@ _SPACE = re.compile(r"\s")
 
 @dataclass(frozen=True)
 class Excerpt:
-    """`before + peak + after` is a piece of the text; `cut_left`, `cut_right`: its sentence goes on there."""
+    """`before + peak + after` is a piece of the text; `cut_left`, `cut_right`: its sentence goes on there. `also`:
+    further marked places, characters (start, end) of that piece, in order and outside the peak."""
 
     before: str
     peak: str
     after: str
     cut_left: bool = False
     cut_right: bool = False
+    also: tuple[tuple[int, int], ...] = ()
 
 
 def token_span(token_starts: NDArray[np.int32], peak: int, text: str) -> tuple[int, int]:
@@ -68,6 +71,18 @@ def excerpt(text: str, start: int, end: int, width: int = 200) -> Excerpt:
     if cut_right := high < right:
         high = _word_end(text, end, high)
     return Excerpt(text[low:start].lstrip(), text[start:end], text[end:high].rstrip(), cut_left, cut_right)
+
+
+def around(text: str, places: Sequence[tuple[int, int]], near: int) -> Excerpt:
+    """The excerpt about the place that is nearest to character `near`, with all `places` in it marked; a long place by
+    its beginning. `places`: (start, end), in order, at least one."""
+    short = [(start, min(end, start + LONGEST_TOKEN)) for start, end in places]
+    chosen = min(short, key=lambda place: max(place[0] - near, near - place[1], 0))
+    found = excerpt(text, *chosen)
+    first = chosen[0] - len(found.before)
+    last = chosen[1] + len(found.after)
+    inside = (place for place in short if place != chosen and first <= place[0] and place[1] <= last)
+    return replace(found, also=tuple((start - first, end - first) for start, end in inside))
 
 
 def normalised(token: str) -> str:

@@ -15,9 +15,14 @@ from numpy.typing import NDArray
 
 from saeray.errors import SaerayError
 from saeray.labels.surface import index, measure
+from saeray.labels.surface import tests as surface_tests
 from saeray.labels.units import Units, units
 
 Float64 = NDArray[np.float64]
+Spans = list[tuple[int, int]]
+
+#: Surface tests of these families hold of a whole text and are at no place in it.
+OF_WHOLE_TEXTS = frozenset(["language", "shape"])
 
 
 def test_in(evidence: str | None) -> dict[str, Any] | None:
@@ -59,6 +64,38 @@ def predict_units(test: dict[str, Any], texts: Sequence[Units]) -> Float64:
     )
 
 
+def places(tests: Sequence[dict[str, Any]], text: Units) -> list[Spans]:
+    """Of each test the characters (start, end) of what it finds in a text, in order, none inside another; [] where it
+    finds nothing or is of the whole text. See `predict` for the tests."""
+    wanted = frozenset(name for test in tests for name in _surfaces(test))
+    spans = measure(text, wanted).spans if wanted else {}
+    return [_outermost(_places(test, text, spans)) for test in tests]
+
+
+def _places(test: dict[str, Any], text: Units, spans: dict[int, Spans]) -> Spans:
+    kind = test.get("kind")
+    found: Spans = []
+    if kind == "words":
+        for phrase in test["words"]:
+            wanted = phrase.split(" ")
+            found += [_span(text, at, len(wanted)) for at in _starts(wanted, text)]
+    elif kind == "terms":
+        terms = set(test["terms"])
+        found = [_span(text, at, 1) for at, word in enumerate(text.lower) if word in terms]
+    elif kind == "surface":
+        found = [span for name in _surfaces(test) for span in spans.get(index()[name], [])]
+    elif kind == "all":
+        found = [span for one in test["of"] for span in _places(one, text, spans)]
+    return found
+
+
+def _surfaces(test: dict[str, Any]) -> list[str]:
+    """The surface tests within a test that have places."""
+    parts = test["of"] if test.get("kind") == "all" else [test]
+    names = [str(part["name"]) for part in parts if part.get("kind") == "surface"]
+    return [name for name in names if name in index() and surface_tests()[index()[name]].family not in OF_WHOLE_TEXTS]
+
+
 def _surface(name: str, texts: Sequence[Units]) -> Float64:
     if name not in index():
         raise SaerayError(f"no surface test is called {name!r}; make the labels again with `saeray labels auto`")
@@ -68,15 +105,29 @@ def _surface(name: str, texts: Sequence[Units]) -> Float64:
 
 
 def _occurrences(phrases: Sequence[tuple[str, ...]], text: Units) -> int:
-    return sum(text.counts[one[0]] if len(one) == 1 else _runs(one, text) for one in phrases)
+    return sum(text.counts[one[0]] if len(one) == 1 else len(_starts(one, text)) for one in phrases)
 
 
-def _runs(phrase: tuple[str, ...], text: Units) -> int:
-    """How often the words of a phrase follow each other."""
+def _starts(phrase: Sequence[str], text: Units) -> list[int]:
+    """The units at which the words of a phrase follow each other."""
     if not all(word in text.counts for word in phrase):
-        return 0
-    words, wanted, count, at = text.lower, list(phrase), 0, -1
+        return []
+    words, wanted, found, at = text.lower, list(phrase), [], -1
     for _ in range(text.counts[phrase[0]]):
         at = words.index(phrase[0], at + 1)
-        count += words[at : at + len(wanted)] == wanted
-    return count
+        if words[at : at + len(wanted)] == wanted:
+            found.append(at)
+    return found
+
+
+def _span(text: Units, at: int, size: int) -> tuple[int, int]:
+    return int(text.starts[at]), int(text.ends[at + size - 1])
+
+
+def _outermost(spans: Spans) -> Spans:
+    """Spans in order, without empty ones and those inside another."""
+    kept: Spans = []
+    for start, end in sorted(spans, key=lambda span: (span[0], -span[1])):
+        if end > start and (not kept or end > kept[-1][1]):
+            kept.append((start, end))
+    return kept

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from saeray.analysis.diff.claims import claimed
-from saeray.analysis.diff.names import HERE
 from saeray.report.diff_shares import Shares, shares_of
 from saeray.report.diff_sides import SideNames, colour
 from saeray.report.page import percent, points, tiny
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 #: A token below one in a hundred says nothing of the latent.
 COMMON = 0.01
+#: A difference of which less than this is left at equal length is said to be partly length.
+MOSTLY = 0.6
 
 
 def anchor(latent: int) -> str:
@@ -90,13 +91,12 @@ def side_by_side(row: Row, result: DiffResult, sides: SideNames) -> str:
     # Those that something stands beside tell more, so they come first.
     pairs = [(left, right) for left, right in zip(examples, contrast, strict=False) if right]
     alone = [left for left, right in zip(examples, (*contrast, *(None,) * len(examples)), strict=False) if not right]
-    cells = [
-        _column(heads[0], [left]) + _column(f"{heads[1]} <small>same {key}</small>", [right]) for left, right in pairs
-    ]
+    same = f"{heads[1]} <small>for the same {key}</small>"
+    cells = [_column(heads[0], [left]) + _column(same, [right]) for left, right in pairs]
     shown = f'<div class="beside">{"".join(cells)}</div>' if pairs else ""
     if alone:
         here = "".join(marked(example.excerpt) for example in alone)
-        too = f"where {heads[1]} has the feature too for the same {key}"
+        too = f"where {heads[1]} has it too, for the same {key}"
         shown += f'<p class="from">{heads[0]} <small>{too}</small></p>{here}'
     return shown
 
@@ -117,9 +117,7 @@ def _other_side(row: Row, result: DiffResult, own: int) -> int:
 def _heading(row: Row, shown: Shares, result: DiffResult) -> str:
     if shown.name is None:
         return guess(row, result.evidence[row["latent"]])
-    # What a label saw besides it saw on other texts.
-    seen = claimed(shown.name.text, shown.name.test)[1] if shown.name.source == HERE else ""
-    return said(shown.name) + (f" <small>{name(seen)}</small>" if seen else "")
+    return said(shown.name)
 
 
 def badges(said: Sequence[tuple[str, str]]) -> str:
@@ -142,7 +140,10 @@ def _verdicts(row: Row, shown: Shares, group: LatentGroup, result: DiffResult) -
     # The half that chose it says whether length explains the latent; of what is claimed something must be left here.
     level = shown.name.level if shown.name else row["difference_at_equal_length"]
     left = row["separable_from_length"] and (level is None or level * shown.difference > 0)
-    yield ("good", "not explained by length") if left else ("bad", "length may explain it")
+    if left and level is not None and abs(level) < MOSTLY * abs(shown.difference):
+        yield "bad", f"partly length: {points(level)} at equal length"
+    else:
+        yield ("good", "not explained by length") if left else ("bad", "length may explain it")
     if row.get("difference_given") is not None:
         yield (
             ("good", "not explained by the prompts")

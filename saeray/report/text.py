@@ -38,16 +38,22 @@ def marked(found: Excerpt) -> str:
     if not found.peak:
         whole = _squeezed(found.before + found.after) + (" …" if found.cut_right else "")
         return f'<blockquote dir="auto">{visible(whole)}</blockquote>'
-    peak = found.peak.strip()
-    lead, tail = "", ""
-    if peak:
-        at = found.peak.index(peak)
-        lead, tail = found.peak[:at], found.peak[at + len(peak) :]
-    else:
-        peak = "".join({"\n": "↵", "\t": "⇥"}.get(c, "␣") for c in found.peak[:8])
-    left = ("… " if found.cut_left else "") + _squeezed(found.before + lead)
-    right = _squeezed(tail + found.after) + (" …" if found.cut_right else "")
-    return f'<blockquote dir="auto">{visible(left)}<mark>{visible(peak)}</mark>{visible(right)}</blockquote>'
+    start, whole = len(found.before), found.before + found.peak + found.after
+    pieces, at = ["… "] if found.cut_left else [], 0
+    for low, high in sorted([(start, start + len(found.peak)), *found.also]):
+        pieces += [visible(_squeezed(whole[at:low])), _mark(whole[low:high])]
+        at = high
+    pieces += [visible(_squeezed(whole[at:])), " …" if found.cut_right else ""]
+    return f'<blockquote dir="auto">{"".join(pieces)}</blockquote>'
+
+
+def _mark(text: str) -> str:
+    """A marked place, without the space around it."""
+    inner = text.strip()
+    if not inner:
+        return f"<mark>{''.join({chr(10): '↵', chr(9): '⇥'}.get(c, '␣') for c in text[:8])}</mark>"
+    at = text.index(inner)
+    return f"{visible(text[:at])}<mark>{visible(inner)}</mark>{visible(text[at + len(inner) :])}"
 
 
 def _squeezed(text: str) -> str:

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from saeray.errors import SaerayError
 from saeray.labels import surface
-from saeray.labels.predict import predict
+from saeray.labels.predict import places, predict
+from saeray.labels.units import units
 
 TEXTS = ["I am sorry, so sorry.", "I am glad", "on the other hand it is", "the hand of the other on", ""]
 
@@ -83,3 +84,41 @@ def test_scores_are_shares(texts, name, words):
         assert found.shape == (len(texts),)
         assert found.dtype == np.float64
         assert ((found >= 0) & (found <= 1)).all()
+
+
+def test_places_are_what_a_test_finds():
+    """Words, runs of words, terms and patterns by their characters, in order, none inside another."""
+    text = units("Sorry! On the other hand, the sea - cold - and SEA ships; sorry.")
+    found = places(
+        [
+            {"kind": "words", "words": ["sorry", "on the other hand", "hand"]},
+            {"kind": "terms", "terms": ["sea", "ships"], "least": 2},
+            {"kind": "surface", "name": "dash"},
+            {"kind": "all", "of": [{"kind": "words", "words": ["cold"]}, {"kind": "surface", "name": "semicolon"}]},
+            {"kind": "none"},
+        ],
+        text,
+    )
+    shown = [[text.text[start:end].strip() for start, end in spans] for spans in found]
+    assert shown == [["Sorry", "On the other hand", "sorry"], ["sea", "SEA", "ships"], ["-", "-"], ["cold", ";"], []]
+
+
+def test_what_is_of_a_whole_text_is_at_no_place():
+    """A language, a shape and an unknown test mark nothing, though the first two hold."""
+    tests = [{"kind": "surface", "name": name} for name in ("language_french", "very_short", "no such test")]
+    text = "Je ne sais pas ce que vous voulez dire avec cela, mais nous sommes tous dans le jardin."
+    assert predict(tests[0], [text])[0] >= 0.5
+    assert places(tests, units(text)) == [[], [], []]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.text(alphabet="ab -.*\n", max_size=60),
+    st.sampled_from(["dash", "markdown_bold", "sentence_start", "numbered_list"]),
+)
+def test_a_text_passes_only_where_places_are(text, name):
+    """Places and the test itself never contradict each other."""
+    test = {"kind": "surface", "name": name}
+    [found] = places([test], units(text))
+    assert not (predict(test, [text])[0] >= 0.5 and not found)
+    assert all(0 <= start < end <= len(text) + 1 for start, end in found)

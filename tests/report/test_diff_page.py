@@ -184,10 +184,10 @@ def test_examples_stand_beside_the_other_sides():
     paired = halved(result(), "prompt_id")
     paired = replace(paired, beside={7: (answer, None)})
     text = words(paired.page())
-    assert "B same prompt_idA list of things …" in text
+    assert "B for the same prompt_idA list of things …" in text
     assert "always for the same prompt_id (2,000 of them)" in text
     paired = replace(paired, beside={7: (None,)})
-    assert "where B has the feature too for the same prompt_id" in words(paired.page())
+    assert "where B has it too, for the same prompt_id" in words(paired.page())
     none = result()
     none = replace(none, beside={7: ()})
     assert "no text here has it" in words(none.page())

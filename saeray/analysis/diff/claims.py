@@ -36,14 +36,14 @@ class Order:
 
 
 def by_kind(names: Mapping[LatentGroup, Name]) -> tuple[tuple[Kind, Groups], ...]:
-    """Groups by what their names ask for, largest difference first. A kind goes by its largest, that of words by half
-    of it."""
+    """Groups by what their names ask for, largest difference first, as far as length does not explain it. A kind goes
+    by its largest, that of words by half of it."""
     of: dict[Kind, list[LatentGroup]] = {}
-    for group in sorted(names, key=lambda group: -abs(names[group].gap)):
+    for group in sorted(names, key=lambda group: (-names[group].size, -abs(names[group].gap))):
         of.setdefault(names[group].kind, []).append(group)
 
     def size(kind: Kind) -> float:
-        return abs(names[of[kind][0]].gap) * (WORDS_COUNT if kind == "words" else 1.0)
+        return names[of[kind][0]].size * (WORDS_COUNT if kind == "words" else 1.0)
 
     return tuple((kind, tuple(of[kind])) for kind in sorted(of, key=lambda kind: (-size(kind), kind)))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,16 +10,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from saeray.analysis.diff.beside import beside
 from saeray.analysis.diff.confounders import classes
 from saeray.analysis.diff.design import Design
+from saeray.analysis.diff.examples import Held, examples
 from saeray.analysis.diff.findings import Candidates, Groups, candidates, grouped, leading
 from saeray.analysis.diff.measure import Measured
 from saeray.analysis.diff.names import Names
 from saeray.analysis.diff.options import Options
 from saeray.analysis.diff.plain_tests import DOCUMENTS, with_shares
 from saeray.analysis.diff.result import DiffResult
-from saeray.analysis.evidence import Evidence, collect
 from saeray.analysis.sides import Side
 from saeray.labels.meanings import Meanings
 from saeray.stats.length import SMALLEST, edges, probability_longer
@@ -142,11 +141,9 @@ def conclude(
     union = design.against == "union"
     names = with_shares(names, verify.sides, DOCUMENTS, verify.keys, inner=making.inner, union=union)
     leader = {latent: group.latents[0] for group in (*more, *less) for latent in group.latents}
-    evidence = collect(verify.sides[0], leading(more, names, SHOWN))
-    if len(design.sides) == 2:
-        evidence |= collect(verify.sides[1], leading(less, names, SHOWN))
+    shown = leading(more, names, SHOWN), leading(less, names, SHOWN) if len(design.sides) == 2 else []
+    evidence, contrast = examples(verify, _held(design, names, shown, measured.columns))
     columns = measured.columns | dict(corrected)
-    held = _held_against(design, evidence, {group.latents[0] for group in less}, columns)
     latents = measured.tested.tolist()
     columns["label"] = pa.array([making.meanings.labels.get(latent) for latent in latents], pa.string())
     columns["finding"] = pa.array([leader.get(latent) for latent in latents], pa.uint32())
@@ -166,17 +163,19 @@ def conclude(
         by_length=chosen.aside["by_length"],
         by_given=chosen.aside["by_given"],
         set_aside=chosen.set_aside,
-        beside=beside(verify, evidence, held),
+        beside=contrast,
     )
 
 
-def _held_against(
-    design: Design, evidence: Mapping[int, Evidence], less: Collection[int], columns: Mapping[str, Any]
-) -> dict[int, tuple[int, int]]:
-    """Of each shown latent the side that its examples are of, and the side that has it most of the others."""
+def _held(
+    design: Design, names: Names, shown: tuple[Sequence[int], Sequence[int]], columns: Mapping[str, Any]
+) -> dict[int, Held]:
+    """Each latent to show, more in the target and less: whose examples it has and which of the others has it most."""
     number = {side.name: i for i, side in enumerate(design.sides)}
     other = dict(zip(columns["latent"].tolist(), columns["other"].to_pylist(), strict=True))
-    return {latent: (1, 0) if latent in less else (0, number.get(other[latent], 1)) for latent in evidence}
+    tests = {latent: one.test for latent, one in names.of.items() if one.borne_out}
+    more = {latent: Held(0, number.get(other[latent], 1), tests.get(latent)) for latent in shown[0]}
+    return more | {latent: Held(1, 0, tests.get(latent)) for latent in shown[1]}
 
 
 def length_facts(sides: Sequence[Side], inner: Int64) -> dict[str, Any]:

@@ -21,6 +21,9 @@ NAMED = 60
 #: Latents of a finding that names are sought for, strongest first: the clearest name may be that of the second.
 MEMBERS = 4
 
+#: Why findings are one whose searches find the same places.
+SAME_PLACES = "same places"
+
 Groups = tuple[LatentGroup, ...]
 
 
@@ -119,7 +122,15 @@ def _named_first(groups: Groups, names: Names, strength: Mapping[int, float], me
         near=meanings.near or 1.0,
         weight=[names.weight(latent, strength[latent]) for latent in latents],
     )
-    return (*(_joined([known[latent] for latent in one.latents], one) for one in merged), *others)
+    found: list[LatentGroup] = []
+    for one in merged:
+        finding = _joined([known[latent] for latent in one.latents], one)
+        first = next((i for i, earlier in enumerate(found) if names.alike(earlier.latents[0], one.latents[0])), None)
+        if first is None:
+            found.append(finding)
+        else:
+            found[first] = _joined([found[first], finding], replace(found[first], why=SAME_PLACES))
+    return (*found, *others)
 
 
 def _led(group: LatentGroup, names: Names, strength: Mapping[int, float]) -> LatentGroup:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from saeray.labels.surface import index, tests
@@ -56,6 +59,13 @@ class Name:
         return self.holds[0] - max(self.holds[1:])
 
     @property
+    def size(self) -> float:
+        """How large the difference is that length does not explain: the smaller of `gap` and `level`, 0 where they
+        disagree."""
+        own = abs(self.gap)
+        return own if self.level is None else min(own, max(0.0, self.level * (1 if self.gap > 0 else -1)))
+
+    @property
     def kind(self) -> Kind:
         """What the test asks for: a form or a way of writing, a topic, or words."""
         return kind_of(self.test)
@@ -70,16 +80,25 @@ class Name:
 @dataclass(frozen=True)
 class Names:
     """`of`: latent -> its name. `passing`: bool CSR [documents, len(of)], which sampled documents pass each name's
-    test, columns in the order of `of`; `documents`: how many were read."""
+    test, columns in the order of `of`; `documents`: how many were read; `same`: bool[len(of), len(of)], which tests
+    find the same places of texts."""
 
     of: Mapping[int, Name]
     passing: sparse.csr_matrix
     documents: int
+    same: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), np.bool_))
 
     def columns(self, latents: Sequence[int]) -> sparse.csr_matrix:
         """The columns of some named latents, in their order."""
-        place = {latent: i for i, latent in enumerate(self.of)}
-        return self.passing[:, [place[latent] for latent in latents]]
+        return self.passing[:, [self._place[latent] for latent in latents]]
+
+    def alike(self, latent: int, other: int) -> bool:
+        """Whether the tests of two named latents find the same places."""
+        return bool(self.same[self._place[latent], self._place[other]])
+
+    @cached_property
+    def _place(self) -> dict[int, int]:
+        return {latent: i for i, latent in enumerate(self.of)}
 
     def weight(self, latent: int, strength: float) -> float:
         """How much of a latent's difference `strength` its name accounts for: never more than there is of either. A

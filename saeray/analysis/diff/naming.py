@@ -8,7 +8,7 @@ the 40 strongest latents between two AlpacaEval models half had a label that fai
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 
@@ -18,14 +18,16 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.stats import rankdata
 
-from saeray.analysis.diff.names import HERE, LABEL, NO_NAMES, Name, Names, Test
+from saeray.analysis.diff.names import GRAMMAR, HERE, LABEL, NO_NAMES, Name, Names, Test
 from saeray.analysis.diff.plain_tests import DOCUMENTS, Texts
+from saeray.analysis.diff.sharpen import LOOKED_AT, carried, keeps_company, same_places
 from saeray.analysis.sides import Side, spread
 from saeray.errors import SaerayError
 from saeray.labels.auto import facts_of, label
 from saeray.labels.facts import STOP
 from saeray.labels.predict import test_in
 from saeray.labels.splits import split_of
+from saeray.labels.surface import index, tests
 from saeray.labels.units import BREAK, units
 from saeray.stats.frequency import Frequencies, flat, lengths
 from saeray.stats.length import standardise
@@ -99,8 +101,9 @@ class Namer:
             i = int(np.searchsorted(self._wanted, latent))
             tried = []
             for source, offered in ((HERE, self._proposed.get(latent)), (LABEL, self._labels.get(latent))):
-                if offered and offered[1].get("kind", "none") != "none" and offered[1].get("name") not in OF_LENGTH:
-                    (text, test), passes = _tested(offered), self._texts.passes(offered[1])
+                if offered and self._may_name(offered[1]):
+                    text, test = carried(*_tested(offered), self._differing(sample, differences[latent]))
+                    passes = self._texts.passes(test)
                     named = sample.named(i, text, source, passes, differences[latent])
                     better = named.agreement + (BETTER if source == LABEL else 0.0)
                     tested = replace(named, plain=_plain(test), test=test)
@@ -110,7 +113,22 @@ class Namer:
                 found[latent] = named
                 columns.append(sparse.csc_matrix(passes[:, None]))
         passing = sparse.hstack(columns).tocsr() if columns else sparse.csr_matrix((len(sample.units), 0), dtype=bool)
-        return Names(found, passing, len(sample.units))
+        looked_at = np.flatnonzero(spread(len(sample.units), LOOKED_AT))
+        same = same_places([one.test for one in found.values()], [sample.units[i] for i in looked_at])
+        return Names(found, passing, len(sample.units), same)
+
+    def _may_name(self, test: Test) -> bool:
+        """Whether a test can say what texts have: one of length or of a mere place says nothing of a text, and terms
+        that do not keep company are no topic."""
+        assert self._sample is not None
+        name = test.get("name")
+        if test.get("kind", "none") == "none" or name in OF_LENGTH or (name in index() and tests()[index()[name]].spot):
+            return False
+        return keeps_company(test, self._sample.units, self._sample.stratum)
+
+    def _differing(self, sample: _Sample, difference: float) -> Callable[[Test], float]:
+        """By how much a test holds more often on the side where the latent does."""
+        return lambda test: float(np.sign(difference) * sample.differs(self._texts.passes(test))[1])
 
 
 class _Sample:
@@ -176,16 +194,21 @@ class _Sample:
 
     def named(self, i: int, text: str, source: str, passes: Bool, difference: float) -> Name:
         """The name of latent `i` with what its test says of each side."""
+        holds, own = self.differs(passes)
+        agreement = self.agreement(i, passes)
+        shows = own * np.sign(difference) >= SHARE * abs(difference) > 0
+        read = tuple(int((self.side == s).sum()) for s in range(self.n_sides))
+        return Name(text, source, agreement, holds, own, bool(shows and agreement >= AGREES), read=read)
+
+    def differs(self, passes: Bool) -> tuple[tuple[float, ...], float]:
+        """The share of each side's documents that pass, and the target's less the highest other at equal length, where
+        there is one."""
         n = self.n_sides
         counts = [[self._counts(passes, s, j) for j in range(self.n_strata)] for s in range(n)]
         holds = tuple(float(passes[self.side == s].mean()) if (self.side == s).any() else 0.0 for s in range(n))
         level = standardise(counts).rates[:, 0]
         rates = np.array(holds) if np.isnan(level).any() else level
-        own = float(rates[0] - rates[1:].max())
-        agreement = self.agreement(i, passes)
-        shows = own * np.sign(difference) >= SHARE * abs(difference) > 0
-        read = tuple(int((self.side == s).sum()) for s in range(n))
-        return Name(text, source, agreement, holds, own, bool(shows and agreement >= AGREES), read=read)
+        return holds, float(rates[0] - rates[1:].max())
 
     def _counts(self, passes: Bool, s: int, stratum: int) -> Frequencies:
         there = (self.side == s) & (self.stratum == stratum)
@@ -218,7 +241,9 @@ def _tested(offered: tuple[str, Test]) -> tuple[str, Test]:
 
 
 def _plain(test: Test) -> bool:
-    return test["kind"] == "words" and all(word in STOP | COMMON_MARKS for word in test["words"])
+    if test["kind"] == "words":
+        return all(word in STOP | COMMON_MARKS for word in test["words"])
+    return test.get("name") in GRAMMAR
 
 
 def _narrowed(batch: pa.RecordBatch, wanted: NDArray[np.int64]) -> pa.RecordBatch:

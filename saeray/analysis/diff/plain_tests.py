@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -38,9 +39,16 @@ class Texts:
     def __init__(self, texts: Sequence[Units], known: Mapping[str, NDArray[np.float32]] | None = None) -> None:
         self._units, self._known = texts, known or {}
         self._amount: NDArray[np.float32] | None = None
+        self._passes: dict[str, Bool] = {}
 
     def passes(self, test: Mapping[str, Any]) -> Bool:
         """Which texts pass, bool[documents]."""
+        key = json.dumps(test, sort_keys=True)
+        if key not in self._passes:
+            self._passes[key] = self._run(test)
+        return self._passes[key]
+
+    def _run(self, test: Mapping[str, Any]) -> Bool:
         if test.get("kind") == "surface" and test.get("name") in index():
             if self._amount is None:
                 found = (self._known.get(one.text) for one in self._units)
