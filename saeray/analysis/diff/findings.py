@@ -21,7 +21,7 @@ NAMED = 60
 #: Latents of a finding that names are sought for, strongest first: the clearest name may be that of the second.
 MEMBERS = 4
 
-#: Why findings are one whose searches find the same places.
+#: Why a finding is part of another: where it differs, both searches find the same places.
 SAME_PLACES = "same places"
 
 Groups = tuple[LatentGroup, ...]
@@ -125,7 +125,8 @@ def _named_first(groups: Groups, names: Names, strength: Mapping[int, float], me
     found: list[LatentGroup] = []
     for one in merged:
         finding = _joined([known[latent] for latent in one.latents], one)
-        first = next((i for i, earlier in enumerate(found) if names.alike(earlier.latents[0], one.latents[0])), None)
+        own = one.latents[0]
+        first = next((i for i, earlier in enumerate(found) if (earlier.latents[0], own) in names.same), None)
         if first is None:
             found.append(finding)
         else:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
 from saeray.labels.surface import index, tests
 
 Test = dict[str, Any]
+Pair = tuple[int, int]
 #: What a name is about: how texts are written or what they do; what they are about; which words and marks they use.
 Kind = Literal["form", "topic", "words"]
 #: Characters that lay a text out, as "**" and "###" do, and are no part of its sentences.
@@ -22,6 +20,8 @@ LAYOUT = frozenset("*#`|•~_")
 THINGS = frozenset(["body", "colours", "family", "months_days", "number_words", "places", "time_words"])
 GRAMMAR = frozenset(["articles", "be_have", "comparison", "conjunctions", "demonstratives", "possessive_pronouns"])
 GRAMMAR |= frozenset(["prepositions", "pronouns", "quantities", "question_words", "relatives"])
+#: Marks and breaks that nearly every text has some of.
+COMMON_FORMS = frozenset(["colon", "semicolon", "line_break", "paragraph_break"])
 
 #: A name of function words or common marks ("the word ‘an’", "commas") is as true as another and tells less, so it
 #: counts as half of one; a name of the whole text, not of where the latent peaks, as four fifths.
@@ -80,25 +80,18 @@ class Name:
 @dataclass(frozen=True)
 class Names:
     """`of`: latent -> its name. `passing`: bool CSR [documents, len(of)], which sampled documents pass each name's
-    test, columns in the order of `of`; `documents`: how many were read; `same`: bool[len(of), len(of)], which tests
-    find the same places of texts."""
+    test, columns in the order of `of`; `documents`: how many were read; `same`: (latent, other) of which the
+    other's name says nothing beside the latent's: what differs, both tests find at the same places."""
 
     of: Mapping[int, Name]
     passing: sparse.csr_matrix
     documents: int
-    same: NDArray[np.bool_] = field(default_factory=lambda: np.zeros((0, 0), np.bool_))
+    same: frozenset[Pair] = frozenset()
 
     def columns(self, latents: Sequence[int]) -> sparse.csr_matrix:
         """The columns of some named latents, in their order."""
-        return self.passing[:, [self._place[latent] for latent in latents]]
-
-    def alike(self, latent: int, other: int) -> bool:
-        """Whether the tests of two named latents find the same places."""
-        return bool(self.same[self._place[latent], self._place[other]])
-
-    @cached_property
-    def _place(self) -> dict[int, int]:
-        return {latent: i for i, latent in enumerate(self.of)}
+        place = {latent: i for i, latent in enumerate(self.of)}
+        return self.passing[:, [place[latent] for latent in latents]]
 
     def weight(self, latent: int, strength: float) -> float:
         """How much of a latent's difference `strength` its name accounts for: never more than there is of either. A
@@ -114,7 +107,7 @@ def kind_of(test: Test) -> Kind:
         found = index().get(name)
         if name in THINGS or (found is not None and tests()[found].family == "topic"):
             return "topic"
-        return "words" if name in GRAMMAR else "form"
+        return "words" if name in GRAMMAR | COMMON_FORMS else "form"
     if test.get("kind") == "words":
         return "form" if all(LAYOUT.issuperset(word) for word in test["words"]) else "words"
     if test.get("kind") == "all":

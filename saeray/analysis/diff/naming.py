@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +19,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.stats import rankdata
 
-from saeray.analysis.diff.names import GRAMMAR, HERE, LABEL, NO_NAMES, Name, Names, Test
+from saeray.analysis.diff.names import COMMON_FORMS, GRAMMAR, HERE, LABEL, NO_NAMES, Name, Names, Pair, Test
 from saeray.analysis.diff.plain_tests import DOCUMENTS, Texts
-from saeray.analysis.diff.sharpen import LOOKED_AT, carried, keeps_company, same_places
+from saeray.analysis.diff.sharpen import carried, keeps_company, repeats
 from saeray.analysis.sides import Side, spread
 from saeray.errors import SaerayError
 from saeray.labels.auto import facts_of, label
@@ -102,7 +103,8 @@ class Namer:
             tried = []
             for source, offered in ((HERE, self._proposed.get(latent)), (LABEL, self._labels.get(latent))):
                 if offered and self._may_name(offered[1]):
-                    text, test = carried(*_tested(offered), self._differing(sample, differences[latent]))
+                    differing = self._differing(sample, differences[latent])
+                    text, test = carried(*_tested(offered), partial(self._differs, differing))
                     passes = self._texts.passes(test)
                     named = sample.named(i, text, source, passes, differences[latent])
                     better = named.agreement + (BETTER if source == LABEL else 0.0)
@@ -113,9 +115,17 @@ class Namer:
                 found[latent] = named
                 columns.append(sparse.csc_matrix(passes[:, None]))
         passing = sparse.hstack(columns).tocsr() if columns else sparse.csr_matrix((len(sample.units), 0), dtype=bool)
-        looked_at = np.flatnonzero(spread(len(sample.units), LOOKED_AT))
-        same = same_places([one.test for one in found.values()], [sample.units[i] for i in looked_at])
-        return Names(found, passing, len(sample.units), same)
+        return Names(found, passing, len(sample.units), self._repeats(sample, found, differences))
+
+    def _repeats(self, sample: _Sample, found: Mapping[int, Name], differences: Mapping[int, float]) -> frozenset[Pair]:
+        """(latent, other) of names that hold: the other's says nothing beside the latent's."""
+        latents = [latent for latent, name in found.items() if name.borne_out]
+        differing = [self._differing(sample, differences[latent]) for latent in latents]
+        starts = self._texts.starts([found[latent].test for latent in latents])
+        same = repeats(starts, self._texts.documents, lambda j, texts: differing[j](texts))
+        pairs = ((latents[i], latents[j]) for i, j in zip(*np.nonzero(same), strict=True))
+        # A mark or a function word is no behaviour, though every behaviour has some.
+        return frozenset(pair for pair in pairs if found[pair[1]].plain or not found[pair[0]].plain)
 
     def _may_name(self, test: Test) -> bool:
         """Whether a test can say what texts have: one of length or of a mere place says nothing of a text, and terms
@@ -126,9 +136,12 @@ class Namer:
             return False
         return keeps_company(test, self._sample.units, self._sample.stratum)
 
-    def _differing(self, sample: _Sample, difference: float) -> Callable[[Test], float]:
-        """By how much a test holds more often on the side where the latent does."""
-        return lambda test: float(np.sign(difference) * sample.differs(self._texts.passes(test))[1])
+    def _differs(self, differing: Callable[[Bool], float], test: Test) -> float:
+        return differing(self._texts.passes(test))
+
+    def _differing(self, sample: _Sample, difference: float) -> Callable[[Bool], float]:
+        """By how much documents, bool[documents], are more on the side where the latent is."""
+        return lambda there: float(np.sign(difference) * sample.differs(there)[1])
 
 
 class _Sample:
@@ -243,7 +256,7 @@ def _tested(offered: tuple[str, Test]) -> tuple[str, Test]:
 def _plain(test: Test) -> bool:
     if test["kind"] == "words":
         return all(word in STOP | COMMON_MARKS for word in test["words"])
-    return test.get("name") in GRAMMAR
+    return test.get("name") in GRAMMAR | COMMON_FORMS
 
 
 def _narrowed(batch: pa.RecordBatch, wanted: NDArray[np.int64]) -> pa.RecordBatch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from scipy.sparse import csr_array
 from saeray.analysis.diff.names import Names
 from saeray.analysis.diff.tests import key_limits
 from saeray.analysis.sides import Side, spread
-from saeray.labels.predict import predict_units
+from saeray.labels.predict import places, predict_units
 from saeray.labels.surface import index, measure
 from saeray.labels.units import Units, units
 from saeray.stats.frequency import Frequencies
@@ -24,6 +24,7 @@ from saeray.stats.length import standardise
 from saeray.stats.paired import discordant, per_key, tango
 
 Bool = NDArray[np.bool_]
+Int64 = NDArray[np.int64]
 
 #: Documents that names are tried on, of all sides together: 1,000 take 10 s, most of it the surface of their texts.
 DOCUMENTS = 1_000
@@ -40,6 +41,7 @@ class Texts:
         self._units, self._known = texts, known or {}
         self._amount: NDArray[np.float32] | None = None
         self._passes: dict[str, Bool] = {}
+        self._starts: dict[str, Int64] = {}
 
     def passes(self, test: Mapping[str, Any]) -> Bool:
         """Which texts pass, bool[documents]."""
@@ -47,6 +49,26 @@ class Texts:
         if key not in self._passes:
             self._passes[key] = self._run(test)
         return self._passes[key]
+
+    @cached_property
+    def documents(self) -> Int64:
+        """The text of every place, a place being a character of all texts one after the other."""
+        sizes = [len(one.text) + 1 for one in self._units]
+        return np.repeat(np.arange(len(sizes)), sizes)
+
+    def starts(self, tests: Sequence[Mapping[str, Any]]) -> list[Int64]:
+        """Of each test the places at which what it finds begins, ascending."""
+        keys = [json.dumps(test, sort_keys=True) for test in tests]
+        new = {key: dict(test) for key, test in zip(keys, tests, strict=True) if key not in self._starts}
+        if new:
+            found: list[list[int]] = [[] for _ in new]
+            first = 0
+            for text in self._units:
+                for at, spans in zip(found, places(list(new.values()), text), strict=True):
+                    at += [first + start for start, _ in spans]
+                first += len(text.text) + 1
+            self._starts |= {key: np.array(at, np.int64) for key, at in zip(new, found, strict=True)}
+        return [self._starts[key] for key in keys]
 
     def _run(self, test: Mapping[str, Any]) -> Bool:
         if test.get("kind") == "surface" and test.get("name") in index():

@@ -13,18 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saeray.analysis.diff.names import Test
-from saeray.labels.predict import places
+from saeray.labels.facts import STOP
 from saeray.labels.units import Units
 from saeray.labels.words import quoted, stem
 
 Bool = NDArray[np.bool_]
+Int64 = NDArray[np.int64]
 
-#: What a further word must add to the difference of a name to stay in it: less is within the noise of 100 texts a side.
-ADDS = 0.05
+#: What a further word must add to the difference of a name to stay in it. Words of a subject add up in small steps
+#: ("dog", "cat", "horse"); a function word that adds less than its share of the noise of 100 texts a side is by chance.
+ADDS, SMALL_WORD_ADDS = 0.02, 0.05
 #: How many times as often as by chance several words of a topic must stand in one text.
 TOGETHER = 1.5
-#: Texts in which it is looked up whether two searches find the same places, and how much they must share.
-LOOKED_AT, SAME = 200, 0.5
+#: A search that differs by less than this part of itself where another finds nothing repeats the other.
+LEFT = 0.34
 
 
 def carried(text: str, test: Test, difference: Callable[[Test], float]) -> tuple[str, Test]:
@@ -41,7 +43,8 @@ def carried(text: str, test: Test, difference: Callable[[Test], float]) -> tuple
     kept, size = [first], difference(of([first]))
     for one in others:
         more = difference(of([*kept, one]))
-        if more >= size + ADDS:
+        small = all(word in STOP for word in of([one])["words"])
+        if more >= size + (SMALL_WORD_ADDS if small else ADDS):
             kept, size = [*kept, one], more
     if len(kept) == len(stems):
         return text, test
@@ -49,7 +52,7 @@ def carried(text: str, test: Test, difference: Callable[[Test], float]) -> tuple
     return f"the word {shown}" if len(kept) == 1 and kept[0][0].isalpha() else shown, of(kept)
 
 
-def keeps_company(test: Test, texts: Sequence[Units], stratum: NDArray[np.int64]) -> bool:
+def keeps_company(test: Test, texts: Sequence[Units], stratum: Int64) -> bool:
     """Whether a test of terms is of a topic: texts hold as many different ones as it asks `TOGETHER` times as often as
     if each term came alone, among texts of like length. Tests of another kind are."""
     if test.get("kind") != "terms":
@@ -72,14 +75,27 @@ def at_least(chances: NDArray[np.float64], k: int) -> float:
     return float(tally[k:].sum())
 
 
-def same_places(tests: Sequence[Test], texts: Sequence[Units]) -> Bool:
-    """bool[tests, tests]: which searches begin at the same characters, `SAME` of all that either of the two finds. Ends
-    tell nothing: an opening "Sure" is found with the words after it."""
-    both = np.zeros((len(tests), len(tests)))
-    for text in texts:
-        begins = np.zeros((len(tests), len(text.text)), np.float32)
-        for row, spans in zip(begins, places(tests, text), strict=True):
-            row[[start for start, _ in spans]] = 1
-        both += begins @ begins.T
-    found = np.diag(both)
-    return np.asarray((both > 0) & (both >= SAME * (found[:, None] + found[None, :] - both)))
+def repeats(starts: Sequence[Int64], documents: Int64, difference: Callable[[int, Bool], float]) -> Bool:
+    """bool[searches, searches], [i, j]: search j says nothing beside another one, i, for without the places that i
+    finds too less than `LEFT` of its difference is left. Ends tell nothing: an opening "Sure" is found with what
+    follows.
+
+    `starts`: of each search the places it finds, numbered over all texts; `documents`: the text of each place;
+    `difference`: by how much search j would differ were it found in some texts alone, bool[documents].
+    """
+    n = len(starts)
+    found = np.zeros((n, n), np.bool_)
+    n_documents = int(documents[-1]) + 1 if documents.size else 0
+    for j, own in enumerate(starts):
+        whole = difference(j, _texts_of(own, documents, n_documents))
+        for i, other in enumerate(starts):
+            left = np.setdiff1d(own, other, assume_unique=True)
+            if i != j and left.size < own.size:
+                found[i, j] = difference(j, _texts_of(left, documents, n_documents)) < LEFT * whole
+    return found
+
+
+def _texts_of(places: Int64, documents: Int64, n: int) -> Bool:
+    there = np.zeros(n, np.bool_)
+    there[documents[places]] = True
+    return there

@@ -7,10 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saeray.analysis.diff.sharpen import ADDS, at_least, carried, keeps_company, same_places
+from saeray.analysis.diff.plain_tests import Texts
+from saeray.analysis.diff.sharpen import ADDS, at_least, carried, keeps_company, repeats
 from saeray.labels.units import units
 
 WHILE = {"kind": "words", "words": ["while", "you", "they", "whiles"]}
+
+
+def words(*them):
+    return {"kind": "words", "words": list(them)}
 
 
 def gaps(sizes):
@@ -23,6 +28,13 @@ def test_a_word_that_adds_nothing_is_no_part_of_the_name():
     text, test = carried("‘while’, ‘you’, ‘they’", WHILE, gaps({"while": 0.2, "they": ADDS / 2, "you": -0.3}))
     assert text == "the word ‘while’"
     assert test == {"kind": "words", "words": ["while", "whiles"]}
+
+
+def test_a_function_word_must_add_more():
+    """Three points more are a subject's word, and chance for one that half of all texts have."""
+    sizes = {"dog": 0.2, "cat": 0.03, "you": 0.03}
+    text, test = carried("‘dog’, ‘cat’, ‘you’", words("dog", "cat", "you"), gaps(sizes))
+    assert (text, test["words"]) == ("‘dog’, ‘cat’", ["dog", "cat"])
 
 
 def test_words_that_add_stay_in_their_order():
@@ -75,15 +87,25 @@ def test_at_least_is_the_sum_over_all_outcomes(chances, k):
     assert at_least(np.array(chances), k) == pytest.approx(float(expected), abs=1e-12)
 
 
-def test_searches_of_the_same_places_are_known():
-    """The word at the start of answers and the pattern for such starts find the same; a word elsewhere does not."""
-    texts = [
-        units(text) for text in ("Sure, here is a list of towns", "Sure! A list", "A list of things", "surely a list")
-    ]
-    sure, opens = {"kind": "words", "words": ["sure"]}, {"kind": "surface", "name": "open_affirm"}
-    listed = {"kind": "words", "words": ["list"]}
-    found = same_places([sure, opens, listed, {"kind": "words", "words": ["absent"]}], texts)
-    assert found[0, 1]
-    assert found[1, 0]
-    assert not found[2, :2].any()
-    assert not found[3].any(), "what finds nothing is like nothing, itself included"
+def test_a_search_that_differs_only_where_another_does_repeats_it():
+    """‘sure’ is as frequent everywhere but in openings; ‘list’ stands elsewhere; what finds nothing repeats nothing."""
+    ours = ["Sure, a list of towns", "Sure! Make sure", "Sure: one", "Certainly, a list"]
+    theirs = ["A list of towns", "Make sure", "One", "Two"]
+    texts = Texts([units(text) for text in (*ours, *theirs)])
+    tests = [words("sure"), {"kind": "surface", "name": "open_affirm"}, words("list"), words("absent")]
+
+    def difference(_, there):
+        return there[:4].mean() - there[4:].mean()
+
+    found = repeats(texts.starts(tests), texts.documents, difference)
+    assert found[1].tolist() == [True, False, False, False]
+    assert found[0].tolist() == [False, True, False, False], "of the openings a quarter is left without ‘sure’"
+    assert found[2:, :2].sum() == 0
+
+
+def test_places_are_numbered_over_all_texts():
+    """In order, and each knows its text, also where a text is empty or ends in a match."""
+    texts = Texts([units("a sea"), units(""), units("sea sea")])
+    [starts] = texts.starts([words("sea")])
+    assert starts.tolist() == [2, 7, 11]
+    assert texts.documents[starts].tolist() == [0, 2, 2]
