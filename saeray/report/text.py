@@ -41,8 +41,10 @@ def marked(found: Excerpt) -> str:
     start, whole = len(found.before), found.before + found.peak + found.after
     pieces, at = ["… "] if found.cut_left else [], 0
     for low, high in sorted([(start, start + len(found.peak)), *found.also]):
-        pieces += [visible(_squeezed(whole[at:low])), _mark(whole[low:high])]
-        at = high
+        low = max(low, at)
+        if low < high:
+            pieces += [visible(_squeezed(whole[at:low])), _mark(whole[low:high])]
+            at = high
     pieces += [visible(_squeezed(whole[at:])), " …" if found.cut_right else ""]
     return f'<blockquote dir="auto">{"".join(pieces)}</blockquote>'
 

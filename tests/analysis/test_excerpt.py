@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saeray.analysis.excerpt import LONGEST_TOKEN, Excerpt, excerpt, normalised, token_span
+from saeray.analysis.excerpt import LONGEST_TOKEN, Excerpt, around, excerpt, normalised, token_span
 
 
 def shown(text: str, word: str, width: int = 200) -> str:
@@ -55,6 +55,33 @@ def test_an_excerpt_is_a_piece_of_its_text_round_the_token(text, data, width):
     assert text[:start].endswith(found.before)
     assert text[end:].startswith(found.after)
     assert len(found.before + found.peak + found.after) <= width
+
+
+@given(
+    st.text(alphabet="ab .\n", min_size=1, max_size=700),
+    st.lists(st.tuples(st.integers(0, 699), st.integers(1, 90)), min_size=1, max_size=6),
+    st.integers(0, 700),
+)
+def test_every_marked_place_is_a_place(text, sizes, near):
+    """The nearest place is the peak, a long one by its beginning; all others that are marked are places too."""
+    places = sorted({(start % len(text), min(len(text), start % len(text) + size)) for start, size in sizes})
+    found = around(text, places, near)
+    whole = found.before + found.peak + found.after
+    short = [(start, min(end, start + LONGEST_TOKEN)) for start, end in places]
+    shown = {text[start:end] for start, end in short}
+    assert found.peak in shown
+    assert {whole[start:end] for start, end in found.also} <= shown
+    away = min(max(start - near, near - end, 0) for start, end in short)
+    assert any(text[s:e] == found.peak and max(s - near, near - e, 0) == away for s, e in short)
+
+
+def test_all_places_of_a_sentence_are_marked_and_no_other():
+    text = "A cat and a cat. " + "Some words stand between. " * 20 + "One more cat."
+    places = [(at, at + 3) for at in (2, 12, text.rindex("cat"))]
+    found = around(text, places, 14)
+    whole = found.before + found.peak + found.after
+    assert (found.before, found.peak) == ("A cat and a ", "cat")
+    assert [whole[start:end] for start, end in found.also] == ["cat"]
 
 
 def test_token_span_reads_starts_as_characters():

@@ -148,6 +148,8 @@ def test_text_survives_escaping(text):
 def test_the_mark_is_on_the_token_and_never_empty():
     assert "The<mark>cat</mark> sat" not in marked(Excerpt("The", " cat", " sat"))
     assert "The <mark>cat</mark> sat" in marked(Excerpt("The", " cat", " sat"))
+    several = Excerpt("A cat and ", "a <b>", " cat", also=((2, 5), (13, 99), (16, 19)))
+    assert "A <mark>cat</mark> and <mark>a &lt;b&gt;</mark> <mark>cat</mark></blockquote>" in marked(several)
     assert "end.<mark>↵↵</mark>Next …" in marked(Excerpt("end.", "\n\n", "Next", cut_right=True))
 
 

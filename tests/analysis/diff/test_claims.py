@@ -1,11 +1,14 @@
 """Promise: a finding claims what its name's test asks and no more; what texts do is read before words as frequent."""
 
+from dataclasses import replace
+
 import pytest
 
 from saeray.analysis.diff.claims import by_kind, claimed
-from saeray.analysis.diff.names import GRAMMAR, HERE, THINGS, Name
+from saeray.analysis.diff.names import COMMON_FORMS, GRAMMAR, HERE, THINGS, Name
 from saeray.labels.groups import LatentGroup
 from saeray.labels.manner import MANNER
+from saeray.labels.surface import index
 
 
 def words(*them):
@@ -49,15 +52,13 @@ def test_what_was_not_tested_is_no_claim(text, test, said, seen):
         (words("**", "###"), "form"),
         (surface("bullet_list"), "form"), (surface("refusal"), "form"), (surface("hedging"), "form"),
         (surface("language_french"), "form"), (surface("topic_food"), "topic"), (surface("places"), "topic"),
-        (surface("articles"), "words"),
+        (surface("articles"), "words"), (surface("colon"), "words"),
         ({"kind": "terms", "terms": ["a"]}, "topic"), ({"kind": "all", "of": [words("a"), surface("hedging")]}, "form"),
         ({"kind": "all", "of": [words("a")]}, "words"),
     ],
 )  # fmt: skip
 def test_a_name_is_of_the_kind_of_its_test(test, kind):
     """Punctuation is a token like a word; marks that lay a text out are form."""
-    from saeray.labels.surface import index
-
     if test.get("name", "").startswith("topic_"):
         test = surface(next(name for name in index() if name.startswith("topic_")))
     assert named(0.1, test).kind == kind
@@ -67,6 +68,7 @@ def test_lists_that_are_no_way_of_writing_are_lists_that_there_are():
     """A renamed list would fall back among the forms unseen."""
     assert {*THINGS, *GRAMMAR} < set(MANNER)
     assert not THINGS & GRAMMAR
+    assert set(index()) > COMMON_FORMS
 
 
 def named(gap, test):
@@ -89,3 +91,20 @@ def test_words_come_first_only_where_they_differ_twice_as_much():
     assert order(words=[0.45], form=[0.2]) == [("words", ["words0"]), ("form", ["form0"])]
     assert order(form=[0.1], topic=[-0.4], words=[0.3])[0] == ("topic", ["topic0"])
     assert order() == []
+
+
+def test_what_length_explains_does_not_lead():
+    """Of thirty points ten are left at equal length, so it comes after twenty that all are; one that turns round is
+    last. A function word counts half."""
+    test = surface("hedging")
+    long = named(0.3, test)
+    assert (long.size, replace(long, level=0.1).size, replace(long, level=-0.1).size) == (pytest.approx(0.3), 0.1, 0)
+    assert replace(named(-0.3, test), level=-0.1).size == 0.1
+    names = {
+        LatentGroup("partly", (1,), ""): replace(long, level=0.1),
+        LatentGroup("wholly", (2,), ""): replace(named(0.2, test), level=0.25),
+        LatentGroup("plain", (3,), ""): replace(named(0.3, test), plain=True),
+        LatentGroup("turned", (4,), ""): replace(long, level=-0.2),
+    }
+    [(_, groups)] = by_kind(names)
+    assert [group.name for group in groups] == ["wholly", "plain", "partly", "turned"]
