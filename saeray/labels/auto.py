@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -45,12 +46,17 @@ def facts_of(side: Side, d_sae: int, progress: Progress | None = None) -> Facts:
     return collect(corpus, progress)
 
 
-def label(facts: Facts, *, date: str | None = None, progress: Progress | None = None) -> pa.Table:
-    """Labels from contrasts; see `auto_labels`."""
+def label(
+    facts: Facts, *, date: str | None = None, progress: Progress | None = None, of_texts: bool = False
+) -> pa.Table:
+    """Labels from contrasts; see `auto_labels`. `of_texts`: none is a mere place ("word before a comma"), which every
+    text has."""
     accuracy = _accuracies(facts)
     rows = []
     for latent in range(facts.corpus.d_sae):
         seen = seen_of(facts, latent, accuracy)
+        if of_texts:
+            seen = replace(seen, held=[held for held in seen.held if not held.test.spot])
         named = name(seen)
         if named:
             rows.append(

@@ -238,7 +238,7 @@ def _proposed(
     except SaerayError:  # too few texts to propose from: the labels stand alone
         return {}, {}
     named: dict[int, tuple[str, Test]] = {}
-    table = label(facts)
+    table = label(facts, of_texts=True)
     columns = (table.column(name).to_pylist() for name in ("latent", "text", "kind", "evidence"))
     for latent, text, kind, evidence in zip(*columns, strict=True):
         if kind != "unclear" and (test := test_in(evidence)):

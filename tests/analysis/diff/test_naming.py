@@ -130,13 +130,15 @@ def test_names_that_hold_in_the_same_documents_are_one_finding(side_of):
 
 
 def test_a_mere_place_is_no_name(side_of):
-    """Commas stand here with tables alone, so "word before a comma" tells the latent as well as ‘table’ does."""
-    commas = [
+    """Full stops stand here with tables alone, so "end of a sentence" tells the latent as well as ‘table’ does."""
+    stops = [
         side_of(
-            [row | {"text": row["text"].replace("table", "table,")} for row in texts(name, 150, {"table": p})], name
+            [row | {"text": row["text"].replace("table", "table .")} for row in texts(name, 150, {"table": p})], name
         )
         for name, p in (("a", 0.7), ("b", 0.2))
     ]
-    place = {"kind": "surface", "name": "before_comma"}
-    name = name_latents(commas, {TABLE: 0.5}, {TABLE: ("word before a comma", place)}, INNER).of[TABLE]
-    assert (name.source, name.borne_out) == (HERE, True)
+    place = {"kind": "surface", "name": "sentence_end"}
+    names = name_latents(stops, {TABLE: 0.5}, {TABLE: ("end of a sentence", place)}, INNER, [RIVER, SEVEN])
+    assert place not in [name.test for name in names.of.values()]
+    word = name_latents(stops, {TABLE: 0.5}, {TABLE: ("tables", words("table"))}, INNER, [RIVER, SEVEN])
+    assert word.of[TABLE].borne_out
