@@ -35,15 +35,15 @@ def said(called: Name) -> str:
     return name(claimed(called.text, called.test)[0].removeprefix("texts with "))
 
 
-def guess(row: Row, evidence: Evidence) -> str:
+def guess(row: Row, evidence: Evidence, lead: str = "a feature; ") -> str:
     """What a latent goes by that no tested name explains: its label from elsewhere as a guess, or the words that it is
-    strongest on."""
+    strongest on. `lead`: says first that the shares beside it are those of a feature, not of the guess."""
     if row["label"]:
-        return f'<span class="soft">perhaps</span> {name(row["label"].removeprefix("texts with "))}'
+        return f'<span class="soft">{lead}perhaps</span> {name(row["label"].removeprefix("texts with "))}'
     tokens = [token for token, share in evidence.peak_tokens if share >= COMMON]
     if not tokens:
-        return f"latent {row['latent']}"
-    return f'<span class="soft">no name; strongest on</span> {" ".join(map(chip, tokens))}'
+        return f'<span class="soft">{lead}latent</span> {row["latent"]}'
+    return f'<span class="soft">{lead}strongest on</span> {" ".join(map(chip, tokens))}'
 
 
 def finding(group: LatentGroup, result: DiffResult, sides: SideNames, scale: float) -> str:

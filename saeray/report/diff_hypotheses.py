@@ -32,9 +32,8 @@ def hypotheses(result: DiffResult, sides: SideNames) -> Iterator[str]:
     found = result.hypotheses
     if found is None or all(method.judge == PLAIN for method in found.methods):
         yield (
-            '<p class="soft">No language model took part. With one (<code>--hypotheses 10 --verify --llm</code> and a '
-            "service, a server or a local model) the findings, those without a name too, would be put as at most ten "
-            "statements, and a judge would read the texts and count where each holds.</p>"
+            '<p class="soft">No language model took part. One (<code>--hypotheses 10 --verify --llm …</code>) would '
+            "sum the findings up, unnamed ones too, in at most ten statements and count the texts where each holds.</p>"
         )
         return
     first, *others = found.methods or (None,)

@@ -17,6 +17,8 @@ from saeray.report.text import name
 if TYPE_CHECKING:
     from saeray.analysis.diff.result import DiffResult
 
+#: The id of the table.
+LATENTS = "all-latents"
 #: Rows of the table: some 900 kB of page. All are in result.parquet.
 MOST = 2_000
 CAPTION = (
@@ -42,7 +44,7 @@ def all_latents(result: DiffResult, sides: SideNames) -> Iterator[str]:
         only["confirmed"] = "confirmed"
     lines = (_line(row, result, halves) for row in rows)
     yield section(
-        "All latents",
+        f'<span id="{LATENTS}">All latents</span>',
         "<details><summary>"
         + caption
         + "</summary>"

@@ -24,7 +24,9 @@ class SideNames:
     @classmethod
     def of(cls, result: DiffResult) -> SideNames:
         """The names and sizes of a result."""
-        return cls(shortened([side["name"] for side in result.sides]), measured(result.design, result.sides))
+        column = result.parameters.get("by")
+        names = [_counted(side["name"], column) for side in result.sides]
+        return cls(shortened(names), measured(result.design, result.sides))
 
     @property
     def several(self) -> bool:
@@ -40,6 +42,14 @@ class SideNames:
         if len(rest) > 3:
             return f'<span class="o">each of {len(rest)} others</span>'
         return f'<span class="o">{" and ".join(map(name, rest))}</span>'
+
+    def numbers(self, sizes: Sequence[int]) -> str:
+        """How many of each side, as HTML: "94 a side", or each by itself, or of many sides the fewest."""
+        if len(set(sizes)) == 1:
+            return f"{sizes[0]:,} a side"
+        if len(sizes) > 4:
+            return f"{min(sizes):,} or more a side"
+        return " and ".join(f"{size:,} of {self.drawn(i)}" for i, size in enumerate(sizes))
 
     def shares(self, row: Mapping[str, Any]) -> list[tuple[float, float, float]] | None:
         """Of each side the share of its measured documents that have the row's latent, with the limits of its Wilson
@@ -88,6 +98,12 @@ def shortened(names: Sequence[str]) -> tuple[str, ...]:
         plain = equals and column.replace("_", "").isalnum() and value.strip()
         short.append(value.strip() if plain else ", ".join(own) or full)
     return tuple(short) if len(set(short)) == len(short) else tuple(names)
+
+
+def _counted(full: str, column: str | None) -> str:
+    """All other values of a column as one side: on the page of one value they are "the 7 others"."""
+    rest = f" other values of {column}"
+    return f"{full.removesuffix(rest)} others" if column and full.endswith(rest) else full
 
 
 def _conditions(selector: str) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from saeray.analysis.diff.conclude import NOTICEABLE
 from saeray.analysis.diff.names import Kind
 from saeray.report.diff_finding import anchor, guess, said
 from saeray.report.diff_shares import shares_of
@@ -24,8 +23,8 @@ GUESSES, ENOUGH = 8, 3
 KINDS: dict[Kind, str] = {"form": "Form and behaviour", "topic": "Topics", "words": "Words and marks"}
 
 GUESSED = (
-    "Each of these differs, but it is not known what it is: no search of these texts bears out what it is called "
-    "elsewhere. The percentages are of the texts that have the feature. Read its sentences before you believe a name."
+    "Each of these features differs, but it is not known what it is. “Perhaps” is what it is called on other texts; no "
+    "search of these texts bears it out. Read its sentences before you believe it."
 )
 
 
@@ -34,7 +33,7 @@ def summary(result: DiffResult, sides: SideNames) -> Iterator[str]:
     orders = [result.order(side) for side in (0, 1)]
     lists = [list(listed(result, order, sides, IN_SHORT)) for order in orders]
     perhaps = [guesses(result, order, sides) for order in orders]
-    yield f"<p>{_compared(result, sides)} {_lede(result, any(lists), any(perhaps))}</p>"
+    yield f"<p>{_compared(result, sides)} {_lede(result, sides, any(lists), any(perhaps))}</p>"
     for side, (named, unnamed) in enumerate(zip(lists, perhaps, strict=True)):
         if not named and not unnamed:
             continue
@@ -49,21 +48,17 @@ def summary(result: DiffResult, sides: SideNames) -> Iterator[str]:
             body = f'<p class="soft">{GUESSED}{_cut(n)}</p>{unnamed}'
             folded = len(orders[side].best) >= ENOUGH
             yield f"<details{'' if folded else ' open'}><summary>{said}</summary>{body}</details>"
-    yield from _length(result, sides)
 
 
 def _cut(n: int) -> str:
     return f" The {GUESSES} largest:" if n > GUESSES else ""
 
 
-def _lede(result: DiffResult, named: bool, guessed: bool) -> str:
+def _lede(result: DiffResult, sides: SideNames, named: bool, guessed: bool) -> str:
     if named:
-        return (
-            "Each percentage is the share of texts in which a search finds what is named. Follow a line to its "
-            "sentences and its statistics."
-        )
+        return f"{_percentages(result, sides)} Follow a line to its sentences and its statistics."
     if guessed:
-        return "They differ, but nothing that differs has a name that holds here."
+        return f"They differ, but nothing that differs has a name that holds here.{_guessed(result, sides)}"
     if result.more or result.less:
         return ""
     if any(result.set_aside.values()):
@@ -71,22 +66,56 @@ def _lede(result: DiffResult, named: bool, guessed: bool) -> str:
     return "<b>No difference was found</b> that is clearer than chance."
 
 
+def _percentages(result: DiffResult, sides: SideNames) -> str:
+    """Of which texts the percentages are shares: those that were searched, of the half that chose nothing."""
+    names = (result.called(group) for side in (0, 1) for group in result.order(side).best)
+    read = {called.read for called in names if called}
+    halves = bool(result.parameters.get("halves"))
+    of = "the rest" if halves else "texts"
+    if len(read) == 1:
+        searched = read.pop()
+        if len(searched) == len(sides.sizes) and all(n <= size for n, size in zip(searched, sides.sizes, strict=True)):
+            if searched != sides.sizes:
+                of = f"texts drawn from {'the rest' if halves else 'them'}, {sides.numbers(searched)},"
+            elif halves:
+                of = f"the rest, {sides.numbers(searched)},"
+    each = f"ach percentage is the share of {of} in which a search finds what is named."
+    return f"About half of them chose what to look at; e{each}" if halves else f"E{each}"
+
+
+def _guessed(result: DiffResult, sides: SideNames) -> str:
+    if not result.parameters.get("halves"):
+        return ""
+    rest = sides.numbers(sides.sizes)
+    return f" About half of them chose what to look at; each percentage is a share of the rest, {rest}."
+
+
 def listed(result: DiffResult, order: Order, sides: SideNames, most: int, page: str = "") -> Iterator[str]:
     """The findings of a direction that stand, a list a kind with at most `most` lines. `page`: the page that has their
     cards, where it is another than this; there every line begins with the target."""
     for kind, groups in order.standing:
         shown = [_line(result, group, sides, page) for group in groups[:most]]
-        more = f'<li class="soft">and {len(groups) - most:,} more, below</li>' if len(groups) > most else ""
-        yield f'<h3 class="kind">{KINDS[kind]}</h3><ul class="short">{"".join(shown)}{more}</ul>'
+        if len(groups) > most:
+            more = f"and {len(groups) - most:,} more"
+            if any(group.latents[0] in result.evidence for group in order.best):
+                side = 0 if groups[0] in result.more else 1
+                more = f'<a href="{page}#{evidence(side)}">{more}</a>'
+            shown.append(f'<li class="soft">{more}</li>')
+        yield f'<h3 class="kind">{KINDS[kind]}</h3><ul class="short">{"".join(shown)}</ul>'
+
+
+def evidence(side: int) -> str:
+    """The id of the section with the cards of a direction."""
+    return f"evidence-{side}"
 
 
 def _line(result: DiffResult, group: LatentGroup, sides: SideNames, page: str) -> str:
     shown = shares_of(result, group, sides)
     assert shown.name is not None
-    text = said(shown.name)
+    text, bare = f"<b>{said(shown.name)}</b>", " <small>(no sentences here)</small>"
     if group.latents[0] in result.evidence:
-        text = f'<a href="{page}#{anchor(group.latents[0])}">{text}</a>'
-    return f"<li><span>{text}: {shown.in_words(sides, bool(page))}</span>{shown.mini(bool(page))}</li>"
+        text, bare = f'<a href="{page}#{anchor(group.latents[0])}">{said(shown.name)}</a>', ""
+    return f"<li><span>{text}: {shown.in_words(sides, bool(page))}{bare}</span>{shown.mini(bool(page))}</li>"
 
 
 def guesses(result: DiffResult, order: Order, sides: SideNames) -> str:
@@ -95,10 +124,8 @@ def guesses(result: DiffResult, order: Order, sides: SideNames) -> str:
     lines = []
     for group in there[:GUESSES]:
         latent, shown = group.latents[0], shares_of(result, group, sides)
-        what = guess(result.row(latent), result.evidence[latent])
-        lines.append(
-            f'<li><span><a href="#{anchor(latent)}">{what}</a>: {shown.in_words(sides)}</span>{shown.mini()}</li>'
-        )
+        what = f'<a href="#{anchor(latent)}">{guess(result.row(latent), result.evidence[latent], "")}</a>'
+        lines.append(f"<li><span>a feature in {shown.in_words(sides)}; {what}</span>{shown.mini()}</li>")
     return f'<ul class="short">{"".join(lines)}</ul>' if lines else ""
 
 
@@ -110,26 +137,6 @@ def _compared(result: DiffResult, sides: SideNames) -> str:
     key = name(str(used["pair_on"]))
     paired = f", always for the same {key} ({used['n_pairs']:,} of them)" if used["pair_on"] else ""
     return f"{sizes[0]} texts of {sides.drawn(0)} were compared with {others}{paired}."
-
-
-def _length(result: DiffResult, sides: SideNames) -> Iterator[str]:
-    """Length is a finding of its own, said once."""
-    differ: dict[str, list[int]] = {}
-    for side, chance in zip(range(1, len(result.sides)), result.length["probability_target_longer"], strict=True):
-        if max(chance, 1 - chance) > NOTICEABLE:
-            differ.setdefault("longer" if chance > 0.5 else "shorter", []).append(side)
-    median = [f"{side['median_tokens']:,.0f}" for side in result.sides]
-    notes = [
-        f"{how} than those of {' and '.join(map(sides.drawn, of))}: half of them have {median[0]} tokens (pieces of "
-        f"words) or more, against {' and '.join(median[side] for side in of)}"
-        for how, of in differ.items()
-    ]
-    if notes:
-        found = " What length alone explains is left out of the lists above." if result.more or result.less else ""
-        yield (
-            f'<p class="note">Texts of {sides.drawn(0)} are {"; ".join(notes)}. A longer text has more of everything.'
-            f"{found}</p>"
-        )
 
 
 def how_to_read(result: DiffResult) -> str:
@@ -144,7 +151,7 @@ def how_to_read(result: DiffResult) -> str:
         "latent": "a feature of text that the encoder has learned; a text has it or not. Findings rest on latents; its "
         "number is only its address. It and its name seldom go through quite the same texts.",
         "at equal length": "the difference if all sides had texts of the same lengths.",
-        "q": "how many false findings to expect among all that are at least as clear: 0.05 is one in twenty.",
+        "q": "the share of false ones to expect among all findings that are at least as clear: 0.05 is one in twenty.",
     }
     if not result.names.of:
         del lines["search"]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from saeray.analysis.hypotheses.statements import PLAIN
+from saeray.report.diff_aside import aside, many, strongest
 from saeray.report.diff_sides import SideNames
 from saeray.report.page import section
 from saeray.report.text import name, visible
 
 if TYPE_CHECKING:
     from saeray.analysis.diff.result import DiffResult
+    from saeray.labels.groups import LatentGroup
 
 
 def how_sure(result: DiffResult, sides: SideNames) -> str:
@@ -24,9 +26,10 @@ def _tested(result: DiffResult) -> Iterator[str]:
     keep, q = result.parameters["keep"], result.parameters["q"]
     found, tested = sum(result.passing), result.rows.num_rows
     what = f"{tested:,} features of text (latents) were tested"
-    aside = sum(result.set_aside.values())
-    if not found and aside:
-        yield f"{what}. {aside:,} differ more clearly than chance, none of them beyond what length or prompts explain."
+    unclear = sum(result.set_aside.values())
+    if not found and unclear:
+        beyond = "none of them beyond what length or prompts explain"
+        yield f"{what}. {unclear:,} differ more clearly than chance, {beyond}."
         return
     if not found:
         yield f"{what}. None differs by more than {100 * keep:g} points and more clearly than chance."
@@ -41,29 +44,56 @@ def _tested(result: DiffResult) -> Iterator[str]:
         f"{what}. {found:,} differ by more than {100 * keep:g} points; at most {100 * q:g}% of them are to be expected "
         "by chance."
     )
-    meanings = len(result.more) + len(result.less)
-    if meanings < min(found, 2 * result.parameters["top"]):
-        yield f"Taken together where they mean the same, the strongest make {meanings:,} findings."
+    groups = (*result.more, *result.less)
+    taken = sum(len(group.latents) for group in groups)
+    if len(groups) < found:
+        some = "They" if taken == found else f"The strongest {taken:,} of them"
+        yield f"{some} make {many(len(groups), 'difference')}, those that mean the same taken together."
 
 
 def _halves(result: DiffResult, sides: SideNames) -> Iterator[str]:
-    """Which documents proposed and which measured."""
-    used = result.parameters
+    """Which documents proposed and which measured, and what became of what was proposed."""
+    used, (named, bare, weak) = result.parameters, _standing(result)
+    found = named + bare + weak
     if used.get("halves"):
         sizes = [f"{size:,} of {sides.drawn(i)}" for i, size in enumerate(sides.sizes)]
         if len(sizes) > 4:
             sizes = [sizes[0], f"{sum(sides.sizes[1:]):,} of the others"]
         yield (
-            "One half of the texts said what to look at. All numbers and sentences here are of the other half, "
-            f"{' and '.join(sizes)}: fresh texts, which did not choose what is looked at. What they do not bear out is "
-            "folded away, so a small difference that is listed may be a little smaller than it looks; each interval is "
-            "for its finding alone."
+            "One half of the texts proposed what to look at. All percentages and sentences here are of the other half, "
+            f"{' and '.join(sizes)}: fresh texts, which proposed nothing."
         )
-    elif why := used.get("why_no_halves"):
+        if found:
+            rest = f" The other {weak:,} they do not confirm, or not as named; these are folded away." if weak else ""
+            confirmed = f"{named + bare:,} of the {found:,} that were proposed"
+            yield f"The fresh texts confirm {confirmed}: {_names(named, bare)}.{rest}"
+            yield (
+                "A small difference may be a little smaller than it looks, as only confirmed ones are listed. Each "
+                "interval is for its finding alone."
+            )
+        return
+    if found:
+        rest = f"; {weak:,} too small to be sure of, folded away" if weak else ""
+        yield f"Of {found:,}, {_names(named, bare)}{rest}."
+    if why := used.get("why_no_halves"):
         yield (
             "The same texts said what to look at and were measured, so the largest differences look a little larger "
             f"than they are ({visible(why)})."
         )
+
+
+def _standing(result: DiffResult) -> tuple[int, int, int]:
+    """Of all findings how many have a name that holds, how many have none, and how many are not borne out."""
+    orders = [result.order(side) for side in (0, 1)]
+    return (
+        sum(len(order.best) for order in orders),
+        sum(len(order.guesses) for order in orders),
+        sum(len(order.weak) for order in orders),
+    )
+
+
+def _names(named: int, bare: int) -> str:
+    return f"{named:,} with a name that holds, {bare:,} without one"
 
 
 def _searched(result: DiffResult, sides: SideNames) -> Iterator[str]:
@@ -89,14 +119,28 @@ def _cases(result: DiffResult) -> str:
 
 
 def _aside(result: DiffResult) -> Iterator[str]:
-    aside = result.set_aside["by_length"]
-    if aside and not result.length["share_in_common_strata"]:
+    by_length, by_given = result.set_aside["by_length"], result.set_aside["by_given"]
+    if by_length and not result.length["share_in_common_strata"]:
         yield (
-            f"{aside:,} more features differ, but no class of length has 5 texts of every side, so length may be all "
-            "of it: more texts are needed."
+            f"{by_length:,} more features differ, but no class of length has 5 texts of every side, so length may be "
+            f"all of it: more texts are needed. {_listed('length', result.by_length, by_length)}"
         )
-    elif aside:
-        yield f"{aside:,} more features differ, but no more than the texts’ lengths explain. They are not listed above."
-    if result.set_aside["by_given"]:
+    elif by_length:
+        yield (
+            f"{by_length:,} more features differ, but the texts’ lengths may be all of it. "
+            f"{_listed('length', result.by_length, by_length)}"
+        )
+    if by_given:
         channel = name(str(result.parameters["given"]))
-        yield f"{result.set_aside['by_given']:,} more differ no more than the channel {channel} explains."
+        yield (
+            f"{by_given:,} more differ no more than the channel {channel} explains. "
+            f"{_listed('prompts', result.by_given, by_given)}"
+        )
+
+
+def _listed(why: str, groups: Sequence[LatentGroup], of: int) -> str:
+    """Where the latents stand that are set aside."""
+    if not groups:
+        return ""
+    where = f'<a href="#{aside(why)}">{many(len(groups), "difference")}</a>'
+    return f"No list above has them; find {strongest(groups, of)} below, as {where}."

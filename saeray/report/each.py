@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 #: Findings of a kind and a direction on the index; a value's own page has all.
 FIRST = 4
 AGAINST = {
-    "max": "whichever other has it most",
-    "rest": "all others together",
-    "union": "any other’s text of the same key",
+    "max": "whichever of the {} others has a thing most",
+    "rest": "the {} others together",
+    "union": "whatever any of the {} others has for the same {}",
 }
 
 
@@ -32,9 +32,7 @@ def page(result: EachResult) -> str:
     rows = "".join(_row(result, value, one) for value, one in result.results.items())
     body = [
         f"<h1>What each {column} does more and less than the others</h1>",
-        f'<p>Each of {len(result.results)} <span class="t">values of {column}</span> is compared with '
-        f'<span class="o">{AGAINST[result.parameters["against"]]}</span>. Each percentage is the share of texts in '
-        "which a search finds what is named.</p>",
+        f"<p>{_compared(result)} {_percentages(result)}</p>",
         section("At a glance", f'<ul class="short">{rows}</ul>'),
         *(_value(result, value, one) for value, one in result.results.items()),
         made(_lines(result), result.made_with),
@@ -42,10 +40,30 @@ def page(result: EachResult) -> str:
     return document(f"each {result.column} against the others", body)
 
 
+def _compared(result: EachResult) -> str:
+    used, n = result.parameters, len(result.results)
+    key = name(str(used["pair_on"]))
+    against = AGAINST[used["against"]].format(n - 1, key) if n > 2 else "the other"
+    paired = f", always for the same {key} ({used['n_pairs']:,} of them)" if used["pair_on"] else ""
+    values = f'<span class="t">values of {name(result.column)}</span>'
+    return f'Each of {n} {values} is compared with <span class="o">{against}</span>{paired}.'
+
+
+def _percentages(result: EachResult) -> str:
+    """Of which texts the percentages are shares; how many where it is as many of every value."""
+    each = "ach percentage is the share of {} in which a search finds what is named."
+    if not result.parameters["halves"]:
+        return f"E{each.format('texts')}"
+    names = (one.called(group) for one in result.results.values() for side in (0, 1) for group in one.order(side).best)
+    read = {called.read[0] for called in names if called and called.read}
+    many = f" ({read.pop():,} of each {name(result.column)})" if len(read) == 1 else ""
+    return f"About half of the texts chose what to look at; e{each.format(f'the rest{many}')}"
+
+
 def _row(result: EachResult, value: str, one: DiffResult) -> str:
     """A value with the first of what it does more, or else less, and how many there are."""
     orders = [one.order(side).best for side in (0, 1)]
-    counts = " and ".join(f"{len(best):,} {word}" for best, word in zip(orders, ("more", "less"), strict=True) if best)
+    counts = [f"{len(best):,} {word} often" for best, word in zip(orders, ("more", "less"), strict=True) if best]
     link = f'<a href="#{_anchor(result, value)}">{name(value)}</a>'
     first = next((best[0] for best in orders if best), None)
     if first is None:
@@ -55,7 +73,7 @@ def _row(result: EachResult, value: str, one: DiffResult) -> str:
     own, other = shown.of[0][1], max(share for _, share, _ in shown.of[1:])
     how = "more often:" if shown.side == 0 else "less often:"
     text = f"{how} {said(shown.name)}, {shown.text(own)} against {shown.text(other)}"
-    return f"<li><span>{link}: {text} <small>{counts}</small></span>{shown.mini(target_first=True)}</li>"
+    return f"<li><span>{link}: {text} <small>({', '.join(counts)})</small></span>{shown.mini(target_first=True)}</li>"
 
 
 def _value(result: EachResult, value: str, one: DiffResult) -> str:
@@ -71,7 +89,7 @@ def _value(result: EachResult, value: str, one: DiffResult) -> str:
             lists.append(f"<p>{word} than the others:</p>{drawn}")
     guesses = sum(len(one.order(side).guesses) for side in (0, 1))
     quiet = [] if lists else ["<p>No difference has a name that holds.</p>"]
-    rest = f"; {guesses:,} more differences without a name that holds" if guesses else ""
+    rest = f", and {guesses:,} differences without a name that holds" if guesses else ""
     link = f'<a href="{where}">All of it, with sentences</a>{rest}.'
     heading = f'<span id="{_anchor(result, value)}">{name(value)}</span>'
     return section(heading, f'<p class="soft">{size}. {link}</p>', *quiet, *lists)

@@ -1,5 +1,6 @@
 """Results of diffs made by hand, for the tests of the page."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -46,6 +47,12 @@ PARAMETERS = {
     "q": 0.05, "near_label": None, "n_pairs": None, "left_out": None, "halves": False, "halves_by": None,
     "why_no_halves": "too few documents",
 }  # fmt: skip
+
+
+def words(html: str) -> str:
+    """What is read on a page."""
+    body = html.split("</style>")[1].split("<script>")[0]
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", body))
 
 
 def side(name: str) -> dict[str, Any]:
