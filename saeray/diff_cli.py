@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -30,10 +31,15 @@ from saeray.terminal import (
 )
 
 if TYPE_CHECKING:
+    from saeray.analysis.diff.each import EachResult
     from saeray.analysis.diff.result import DiffResult
     from saeray.analysis.hypotheses.options import HypothesesConfig
     from saeray.analysis.hypotheses.run import Models
     from saeray.analysis.hypotheses.statements import Hypotheses
+
+#: Findings in the terminal, a direction.
+FIRST = 10
+INTERVAL = "from and to: the 95% interval of the difference, in points"
 
 
 class AgainstChoice(StrEnum):
@@ -151,8 +157,10 @@ def diff(
             each = replace(each, results=_stated(each.results, store, config, models, as_json))
             each = replace(each, made_with=with_command(each.made_with))
             each.write_each(out)
+            stated = {value: one.hypotheses for value, one in each.results.items()}
+            _say(stated, _told_each(each), as_json)
             finish(each, out, as_json)
-            _say({value: one.hypotheses for value, one in each.results.items()}, as_json)
+            _stop(stated)
         elif ordered is not None:
             versions = order.split(",") if order else None
             finish(diff_ordered(Store.open(store), target, ordered, options, versions), out, as_json)
@@ -160,10 +168,10 @@ def diff(
             result = run(Store.open(store), target, others, **asdict(options))
             result = _stated({"": result}, store, config, models, as_json)[""]
             result = replace(result, made_with=with_command(result.made_with))
+            stated = {"": result.hypotheses}
+            _say(stated, _told(result), as_json)
             finish(result, out, as_json)
-            _say({"": result.hypotheses}, as_json)
-            if not as_json and result.set_aside["by_length"]:
-                errors.print(f"{result.set_aside['by_length']:,} latents differ with length alone and are no findings")
+            _stop(stated)
 
 
 def _check(others: list[str] | None, by: str | None, ordered: str | None, order: str | None, hypotheses: int) -> None:
@@ -226,24 +234,56 @@ def _without(found: Mapping[str, Hypotheses]) -> list[str]:
     return lines
 
 
-def _say(found: Mapping[str, Hypotheses | None], as_json: bool) -> None:
-    """The statements (of each value), what they cost, and what stopped them, which is an exit of 1 after all is
-    written."""
+def _told(result: DiffResult) -> list[str]:
+    """What the table of a diff needs to be read."""
+    from saeray.report.diff_sides import SideNames
+
+    sides = SideNames.of(result)
+    other = f"the highest of {len(sides.short) - 1} others" if sides.several else sides.short[1]
+    orders = [result.order(side) for side in (0, 1)]
+    best, guesses = (sum(len(getattr(order, kind)) for order in orders) for kind in ("best", "guesses"))
+    lines = []
+    if best or guesses:
+        lines.append(f"target: {sides.short[0]}; other: {other}; {INTERVAL}")
+        lines.append(f"{best:,} findings have a name that holds, {guesses:,} have none; at most {FIRST} a side here")
+    if result.set_aside["by_length"]:
+        lines.append(f"{result.set_aside['by_length']:,} more features differ, but length may be all of it")
+    return lines
+
+
+def _told_each(each: EachResult) -> list[str]:
+    """What the table of --by needs to be read, and what it leaves out."""
+    most = max(Counter(row[each.column] for row in each.table(FIRST)).values(), default=0)
+    number = sum(len(one.order(side).best) for one in each.results.values() for side in (0, 1))
+    return [
+        f"target: the {each.column}; other: the others; {INTERVAL}",
+        f"{number:,} findings have a name that holds; here are at most {most} of each {each.column}: of what it does "
+        "more, or where nothing such holds, less; the page has all",
+    ]
+
+
+def _say(found: Mapping[str, Hypotheses | None], lines: list[str], as_json: bool) -> None:
+    """The statements (of each value), what they cost, and then `lines` on the findings."""
     from saeray.analysis.hypotheses.cost import told
 
+    if as_json:
+        return
     there = {value: one for value, one in found.items() if one is not None}
-    if not as_json:
-        rows = [({"of": value} if len(found) > 1 else {}) | row for value, one in there.items() for row in one.table()]
-        if rows:
-            print_result({}, rows, False)
-        costs = [
-            f"asked{f' of {value}' if value else ''}: {told(one.cost)}"
-            for value, one in there.items()
-            if one.cost["stages"]
-        ]
-        for line in dict.fromkeys([*(one.note for one in there.values()), *_without(there), *costs]):
-            if line:
-                errors.print(plain(line))
-    for one in there.values():
-        if one.stopped:
+    rows = [({"of": value} if len(found) > 1 else {}) | row for value, one in there.items() for row in one.table()]
+    if rows:
+        print_result({}, rows, False)
+    costs = [
+        f"asked{f' of {value}' if value else ''}: {told(one.cost)}"
+        for value, one in there.items()
+        if one.cost["stages"]
+    ]
+    for line in dict.fromkeys([*(one.note for one in there.values()), *_without(there), *costs, *lines]):
+        if line:
+            errors.print(plain(line))
+
+
+def _stop(found: Mapping[str, Hypotheses | None]) -> None:
+    """What stopped the statements is an exit of 1, after all is written."""
+    for one in found.values():
+        if one and one.stopped:
             raise Told(one.stopped)

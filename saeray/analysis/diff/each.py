@@ -37,6 +37,11 @@ from saeray.store import Store
 
 Int64 = NDArray[np.int64]
 
+#: The line of a value without a finding that stands, as `DiffResult.line` has one.
+NOTHING = {"finding": "nothing that has a name and holds"} | dict.fromkeys(
+    ("points", "from", "to", "target", "other", "strongest on", "latent"), ""
+)
+
 
 @dataclass(frozen=True)
 class EachResult:
@@ -71,14 +76,15 @@ class EachResult:
         }
 
     def table(self, limit: int = 10) -> list[dict[str, Any]]:
-        """The first findings of each value for a terminal, `limit` in all but at least two a value."""
+        """The first findings that stand of each value for a terminal, `limit` in all but at least two a value: what it
+        does more, or else less. A value without any has a line that says so."""
         each = max(2, limit // max(len(self.results), 1))
-        return [{self.column: value, **line} for value in self.results for line in self.first(value, each)]
-
-    def first(self, value: str, limit: int) -> list[dict[str, Any]]:
-        """The first findings of one value, of what it does more: those that stand."""
-        result = self.results[value]
-        return [result.line(group) for group in result.order(0).best[:limit]]
+        rows = []
+        for value, result in self.results.items():
+            best = result.order(0).best or result.order(1).best
+            lines = [result.line(group) for group in best[:each]]
+            rows += [{self.column: value, **line} for line in lines or [NOTHING]]
+        return rows
 
     def page(self) -> str:
         """The index, one HTML page."""

@@ -149,17 +149,16 @@ class DiffResult:
         shares: Sequence[float] = (found["frequency_target"], found["frequency_other"])
         if called:
             size, bounds, shares = called.gap, called.limits or (None, None), called.holds
-        name = found["claim"] or found["name"] or (f"no name; elsewhere: {found['label']}" if found["label"] else None)
+        guess = f"a feature; perhaps {found['label']}" if found["label"] else "a feature without a name"
         return {
-            "finding": name,
+            "finding": found["claim"] or found["name"] or guess,
             "points": f"{100 * size:+.0f}",
             "from": None if bounds[0] is None else f"{100 * bounds[0]:+.0f}",
             "to": None if bounds[1] is None else f"{100 * bounds[1]:+.0f}",
             "target": f"{shares[0]:.0%}",
             "other": f"{max(shares[1:]):.0%}",
             "strongest on": found["peak_tokens"],
-            "latent": found["latent"],
-            "alike": found["alike"],
+            "latent": str(found["latent"]),
         }
 
     def row(self, latent: int) -> dict[str, Any]:

@@ -54,7 +54,6 @@ def test_latents_with_one_label_are_one_finding_led_by_the_stronger(store_of):
     (group,) = result.more
     assert group.latents == (TABLE, SEVEN)
     assert "same label" in group.why
-    assert result.table()[0]["alike"] == 1
     assert result.passing[0] == 2
     assert result.row(SEVEN)["finding"] == TABLE
     apart = diff(store, "d:model=A", ["d:model=B"], meanings=Meanings({TABLE: "tables", SEVEN: "the number seven"}))
