@@ -245,7 +245,9 @@ def _told(result: DiffResult) -> list[str]:
     lines = []
     if best or guesses:
         lines.append(f"target: {sides.short[0]}; other: {other}; {INTERVAL}")
-        lines.append(f"{best:,} findings have a name that holds, {guesses:,} have none; at most {FIRST} a side here")
+        lines.append(
+            f"findings with a name that holds: {best:,}, without one: {guesses:,}; at most {FIRST} a side here"
+        )
     if result.set_aside["by_length"]:
         lines.append(f"{result.set_aside['by_length']:,} more features differ, but length may be all of it")
     return lines
@@ -257,8 +259,8 @@ def _told_each(each: EachResult) -> list[str]:
     number = sum(len(one.order(side).best) for one in each.results.values() for side in (0, 1))
     return [
         f"target: the {each.column}; other: the others; {INTERVAL}",
-        f"{number:,} findings have a name that holds; here are at most {most} of each {each.column}: of what it does "
-        "more, or where nothing such holds, less; the page has all",
+        f"findings with a name that holds: {number:,}; here at most {most} of each {each.column}, of what it does "
+        "more, or where there is none, less; the page has all",
     ]
 
 

@@ -45,13 +45,10 @@ def summary(result: DiffResult, sides: SideNames) -> Iterator[str]:
             said = f"{n:,} {'more ' if named else ''}" + (
                 "differs, but no name for it holds" if n == 1 else "differ, but no name for them holds"
             )
-            body = f'<p class="soft">{GUESSED}{_cut(n)}</p>{unnamed}'
+            some = "" if unnamed.count("<li>") == n else f" Here are {unnamed.count('<li>')} of them:"
+            body = f'<p class="soft">{GUESSED}{some}</p>{unnamed}'
             folded = len(orders[side].best) >= ENOUGH
             yield f"<details{'' if folded else ' open'}><summary>{said}</summary>{body}</details>"
-
-
-def _cut(n: int) -> str:
-    return f" The {GUESSES} largest:" if n > GUESSES else ""
 
 
 def _lede(result: DiffResult, sides: SideNames, named: bool, guessed: bool) -> str:

@@ -122,8 +122,8 @@ def _aside(result: DiffResult) -> Iterator[str]:
     by_length, by_given = result.set_aside["by_length"], result.set_aside["by_given"]
     if by_length and not result.length["share_in_common_strata"]:
         yield (
-            f"{by_length:,} more features differ, but no class of length has 5 texts of every side, so length may be "
-            f"all of it: more texts are needed. {_listed('length', result.by_length, by_length)}"
+            f"{by_length:,} more features differ, but the sides share hardly any lengths, so length may be all of it: "
+            f"more texts are needed. {_listed('length', result.by_length, by_length)}"
         )
     elif by_length:
         yield (

@@ -63,7 +63,6 @@ def _percentages(result: EachResult) -> str:
 def _row(result: EachResult, value: str, one: DiffResult) -> str:
     """A value with the first of what it does more, or else less, and how many there are."""
     orders = [one.order(side).best for side in (0, 1)]
-    counts = [f"{len(best):,} {word} often" for best, word in zip(orders, ("more", "less"), strict=True) if best]
     link = f'<a href="#{_anchor(result, value)}">{name(value)}</a>'
     first = next((best[0] for best in orders if best), None)
     if first is None:
@@ -73,7 +72,11 @@ def _row(result: EachResult, value: str, one: DiffResult) -> str:
     own, other = shown.of[0][1], max(share for _, share, _ in shown.of[1:])
     how = "more often:" if shown.side == 0 else "less often:"
     text = f"{how} {said(shown.name)}, {shown.text(own)} against {shown.text(other)}"
-    return f"<li><span>{link}: {text} <small>({', '.join(counts)})</small></span>{shown.mini(target_first=True)}</li>"
+    more, less = map(len, orders)
+    rest = [f"first of {more or less:,}"] if (more or less) > 1 else []
+    rest += [f"{less:,} less often"] if more and less else []
+    of = f" <small>({'; '.join(rest)})</small>" if rest else ""
+    return f"<li><span>{link}: {text}{of}</span>{shown.mini(target_first=True)}</li>"
 
 
 def _value(result: EachResult, value: str, one: DiffResult) -> str:

@@ -59,6 +59,7 @@ def side(name: str) -> dict[str, Any]:
     return {
         "name": name, "channel": "text", "documents": 1000, "tokens": 9000, "mean_tokens": 9.0, "median_tokens": 8.0,
         "dataset": "d", "plans": [0, 1], "commits": "0-4", "proposing": None,
+        "shards_missing": 0,
     }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ def each(*results: DiffResult, **parameters: object) -> EachResult:
     """An index of results, each against all others as one side."""
     used = {**results[0].parameters, "against": "rest", "left_out_values": {}, **parameters}
     values = {f"v{i}": one for i, one in enumerate(results)}
-    selection = {"documents": 9, "dataset": "d", "channel": "text"}
+    selection = {"documents": 9, "dataset": "d", "channel": "text", "shards_missing": 0}
     return EachResult("model", values, {value: f"f-{value}" for value in values}, selection, used, results[0].made_with)
 
 
