@@ -143,4 +143,4 @@ def _listed(why: str, groups: Sequence[LatentGroup], of: int) -> str:
     if not groups:
         return ""
     where = f'<a href="#{aside(why)}">{many(len(groups), "difference")}</a>'
-    return f"No list above has them; find {strongest(groups, of)} below, as {where}."
+    return f"The lists above have none of them; find {strongest(groups, of)} below, as {where}."

@@ -44,7 +44,8 @@ def _compared(result: EachResult) -> str:
     used, n = result.parameters, len(result.results)
     key = name(str(used["pair_on"]))
     against = AGAINST[used["against"]].format(n - 1, key) if n > 2 else "the other"
-    paired = f", always for the same {key} ({used['n_pairs']:,} of them)" if used["pair_on"] else ""
+    same = "" if used["against"] == "union" and n > 2 else f", always for the same {key}"
+    paired = f"{same} ({used['n_pairs']:,} of them)" if used["pair_on"] else ""
     values = f'<span class="t">values of {name(result.column)}</span>'
     return f'Each of {n} {values} is compared with <span class="o">{against}</span>{paired}.'
 

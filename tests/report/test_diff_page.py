@@ -172,22 +172,6 @@ def test_examples_stand_beside_the_other_sides():
     assert "no text here has it" in words(none.page())
 
 
-def test_a_difference_that_stays_at_equal_length_is_not_called_length():
-    """The badge and the figure agree."""
-    made = result()
-    at = made.rows.schema.get_field_index("separable_from_length")
-    rows = made.rows.set_column(at, "separable_from_length", pa.array([True] * 3))
-    text = words(result(rows=rows).page())
-    assert "not explained by length" in text
-    assert "length may explain it" not in text
-    assert "not separable" not in text
-    at = rows.schema.get_field_index("difference_at_equal_length")
-    rows = rows.set_column(at, "difference_at_equal_length", pa.array([-0.01, None, None]))
-    gone = {latent: replace(one, level=-0.01) for latent, one in made.names.of.items()}
-    text = words(result(rows=rows, names=replace(made.names, of=gone)).page())
-    assert "length may explain it" in text, "the texts that measure show nothing of it at equal length"
-
-
 def test_missing_evidence_is_said():
     """A store without texts has findings too."""
     text = words(result().page())

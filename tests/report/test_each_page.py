@@ -42,8 +42,8 @@ def test_the_other_values_are_called_the_others():
 @pytest.mark.parametrize(
     ("against", "said"),
     [
-        ("rest", "the 2 others together"),
-        ("max", "whichever of the 2 others has a thing most"),
+        ("rest", "the 2 others together, always for the same prompt_id"),
+        ("max", "whichever of the 2 others has a thing most, always for the same prompt_id"),
         ("union", "whatever any of the 2 others has for the same prompt_id"),
     ],
 )
@@ -51,7 +51,7 @@ def test_it_says_what_is_compared_and_of_which_texts(against, said):
     """With whom, for the same key, and of which half the percentages are; of halves nothing where there are none."""
     paired = halved(result(), "prompt_id")
     text = words(each(paired, paired, paired, against=against).page())
-    assert f"Each of 3 values of model is compared with {said}, always for the same prompt_id (2,000 of them)." in text
+    assert f"Each of 3 values of model is compared with {said} (2,000 of them)." in text
     half = "About half of the texts chose what to look at; each percentage is the share of the rest"
     assert f"{half} (1,000 of each model) in which a search finds what is named." in text
     name = replace(paired.names.of[7], read=(50, 60))
