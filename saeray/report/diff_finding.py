@@ -91,8 +91,12 @@ def side_by_side(row: Row, result: DiffResult, sides: SideNames) -> str:
     # Those that something stands beside tell more, so they come first.
     pairs = [(left, right) for left, right in zip(examples, contrast, strict=False) if right]
     alone = [left for left, right in zip(examples, (*contrast, *(None,) * len(examples)), strict=False) if not right]
-    same = f"{heads[1]} <small>for the same {key}</small>"
-    cells = [_column(heads[0], [left]) + _column(same, [right]) for left, right in pairs]
+
+    def beside(answer: Example) -> str:
+        what = "start of the text" if answer.excerpt.cut_right else "the text"
+        return _column(f"{heads[1]} <small>{what} for the same {key}</small>", [answer])
+
+    cells = [_column(heads[0], [left]) + beside(right) for left, right in pairs]
     shown = f'<div class="beside">{"".join(cells)}</div>' if pairs else ""
     if alone:
         here = "".join(marked(example.excerpt) for example in alone)

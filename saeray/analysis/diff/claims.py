@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from saeray.analysis.diff.names import PLAIN, Kind, Name, Test
+from saeray.analysis.diff.names import Kind, Name, Test
 from saeray.labels.groups import LatentGroup
 from saeray.labels.surface import index, tests
 
@@ -36,18 +36,14 @@ class Order:
 
 
 def by_kind(names: Mapping[LatentGroup, Name]) -> tuple[tuple[Kind, Groups], ...]:
-    """Groups by what their names ask for, largest difference first, as far as length does not explain it; one of
-    function words or common marks as if half as large. A kind goes by its first, that of words by half of it."""
-
-    def told(group: LatentGroup) -> float:
-        return names[group].size * (PLAIN if names[group].plain else 1.0)
-
+    """Groups by what their names ask for, largest difference first (`Name.told`). A kind goes by its first, that of
+    words by half of it."""
     of: dict[Kind, list[LatentGroup]] = {}
-    for group in sorted(names, key=lambda group: (-told(group), -abs(names[group].gap))):
+    for group in sorted(names, key=lambda group: (-names[group].told, -abs(names[group].gap))):
         of.setdefault(names[group].kind, []).append(group)
 
     def size(kind: Kind) -> float:
-        return told(of[kind][0]) * (WORDS_COUNT if kind == "words" else 1.0)
+        return names[of[kind][0]].told * (WORDS_COUNT if kind == "words" else 1.0)
 
     return tuple((kind, tuple(of[kind])) for kind in sorted(of, key=lambda kind: (-size(kind), kind)))
 

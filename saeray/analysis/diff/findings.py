@@ -80,10 +80,11 @@ def borne_out(names: Names, group: LatentGroup) -> bool:
 
 
 def leading(groups: Sequence[LatentGroup], names: Names, most: int) -> list[int]:
-    """The leading latents of the first `most` findings with a name that holds, and of as many without one: a page that
-    is full of names still shows what has none."""
+    """The leading latents to show: of the findings with a name that holds those that are read first (`Name.told`), and
+    as many of those without one: a page that is full of names still shows what has none."""
     named = [group.latents[0] for group in groups if borne_out(names, group)]
-    return named[:most] + [group.latents[0] for group in groups if group.latents[0] not in named][:most]
+    first = sorted(named, key=lambda latent: -names.of[latent].told)[:most]
+    return first + [group.latents[0] for group in groups if group.latents[0] not in named][:most]
 
 
 def grouped(side: Side, latents: Sequence[int], size: Mapping[int, float], meanings: Meanings) -> Groups:

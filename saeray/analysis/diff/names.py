@@ -66,6 +66,11 @@ class Name:
         return own if self.level is None else min(own, max(0.0, self.level * (1 if self.gap > 0 else -1)))
 
     @property
+    def told(self) -> float:
+        """`size`, one of function words or common marks as if half as large: what is read first."""
+        return self.size * (PLAIN if self.plain else 1.0)
+
+    @property
     def kind(self) -> Kind:
         """What the test asks for: a form or a way of writing, a topic, or words."""
         return kind_of(self.test)

@@ -92,7 +92,6 @@ class SeriesResult:
                     "by_version": " ".join(f"{share:.0%}" for share in row["frequencies"]),
                     "every_step": bool(row["monotone"]) or None,
                     "latent": group.latents[0],
-                    "alike": len(group.latents) - 1 or None,
                 }
             )
         return lines
