@@ -81,7 +81,7 @@ def test_two_sides_end_to_end(store_of, tmp_path):
     np.testing.assert_allclose(result.rows.column("q"), benjamini_hochberg(result.rows.column("p")))
     assert result.evidence[SORRY].examples[0].doc_id.startswith("B"), "evidence of less comes from the other side"
     assert result.evidence[TABLE].peak_tokens == (("table", 1.0),)
-    assert [row["latent"] for row in result.table(5)] == [TABLE, SORRY]
+    assert [row["latent"] for row in result.table(5)] == [str(TABLE), str(SORRY)]
     summary = result.summary()
     assert summary["findings"] == {"more_in_target": 1, "more_in_other": 1}
     assert (summary["target"]["documents"], summary["others"][0]["documents"]) == (120, 120)
