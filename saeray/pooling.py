@@ -56,22 +56,16 @@ class PooledSegments:
         return self.latents[here], self.max[here], self.count[here], self.peak[here], self.sum[here]
 
 
-def pool_segments(
-    sae: SAE, x: Tensor, lengths: Sequence[int], *, chunk_tokens: int = CHUNK, segments: int = SEGMENTS
-) -> PooledSegments:
-    """The rows of the residual vectors x [sum of lengths, d_in], one a segment.
-
-    A segment is the tokens of one document's channel, one after the other, or none. `peak` counts within the segment
-    and is the first token of equal maxima; `sum` is added in float32.
-    """
-    return begin_pooling(sae, x, lengths, chunk_tokens=chunk_tokens, segments=segments).rows()
-
-
 @torch.inference_mode()
 def begin_pooling(
     sae: SAE, x: Tensor, lengths: Sequence[int], *, chunk_tokens: int = CHUNK, segments: int = SEGMENTS
 ) -> Pooling:
-    """As `pool_segments`, given to the device and not waited for; of more than `segments` segments the last are not."""
+    """Begins the rows of the residual vectors x [sum of lengths, d_in], one a segment.
+
+    A segment is the tokens of one document's channel, one after the other, or none. `peak` counts within the segment
+    and is the first token of equal maxima; `sum` is added in float32. The work is given to the device and not waited
+    for, but that of more than `segments` segments the last alone are not.
+    """
     edges = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     if len(x) != edges[-1]:
         raise ValueError(f"{len(x)} vectors for segments of {edges[-1]} tokens")

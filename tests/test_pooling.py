@@ -15,7 +15,7 @@ from tiny import make_sae
 
 from saeray import pooling as pooling_module
 from saeray.pooled import pool
-from saeray.pooling import begin_pooling, pool_segments
+from saeray.pooling import begin_pooling
 from saeray.readers.memory import Block, ReaderShape, make_plan
 from saeray.saes.relu import ReLU
 
@@ -57,7 +57,7 @@ def test_any_cut_is_the_dense_reference(lengths, d_sae, chunk, segments, seed):
     reference, the sum too, whose terms are small whole numbers.
     """
     x = torch.from_numpy(np.random.default_rng(seed).integers(-2, 4, (sum(lengths), d_sae)).astype(np.float32))
-    found = pool_segments(identity(d_sae), x, lengths, chunk_tokens=chunk, segments=segments)
+    found = begin_pooling(identity(d_sae), x, lengths, chunk_tokens=chunk, segments=segments).rows()
     assert found.finite.tolist() == [True] * len(lengths)
     for i, part in enumerate(torch.split(x, lengths)):
         check(found, i, part.clamp(min=0), exact_sum=True)
@@ -70,7 +70,7 @@ def test_every_architecture(architecture, dtype):
     sae = make_sae(d_in=16, d_sae=97, architecture=architecture).to(dtype)
     lengths = [3, 1, 150, 20, 1]
     x = 3 * torch.randn(sum(lengths), 16, generator=torch.Generator().manual_seed(0)).to(dtype)
-    found = pool_segments(sae, x, lengths, chunk_tokens=64)
+    found = begin_pooling(sae, x, lengths, chunk_tokens=64).rows()
     z = torch.cat([sae.encode(x[a:b]) for a, b in ((0, 4), (4, 68), (68, 132), (132, 175))])
     for i, part in enumerate(z.split(lengths)):
         check(found, i, part)
@@ -83,9 +83,9 @@ def test_a_segments_row_is_the_same_bytes_in_any_company(lengths, chunk, data):
     """The sum too: where chunks cut a segment depends on the segment alone."""
     chosen = data.draw(st.integers(0, len(lengths) - 1))
     x = torch.rand(sum(lengths), 5, generator=torch.Generator().manual_seed(0))
-    together = pool_segments(identity(5), x, lengths, chunk_tokens=chunk)
+    together = begin_pooling(identity(5), x, lengths, chunk_tokens=chunk).rows()
     part = torch.split(x, lengths)[chosen]
-    alone = pool_segments(identity(5), part, [len(part)], chunk_tokens=chunk)
+    alone = begin_pooling(identity(5), part, [len(part)], chunk_tokens=chunk).rows()
     for one, other in zip(together.row(chosen), alone.row(0), strict=True):
         assert one.tobytes() == other.tobytes()
 
@@ -95,7 +95,7 @@ def test_the_same_as_the_cpus_own_pool():
     sae = make_sae(d_in=16, d_sae=64)
     x = 2 * torch.randn(90, 16, generator=torch.Generator().manual_seed(1))
     row = pool(sae.encode(x), np.arange(90, dtype=np.int32))
-    latents, maxima, count, peak, total = pool_segments(sae, x, [90]).row(0)
+    latents, maxima, count, peak, total = begin_pooling(sae, x, [90]).rows().row(0)
     for one, other in ((latents, row.latents), (maxima, row.max), (count, row.count), (peak, row.peak)):
         np.testing.assert_array_equal(one, other)
     np.testing.assert_allclose(total, row.sum, rtol=1e-6)
@@ -110,7 +110,7 @@ def test_ties_zeros_and_a_latent_on_every_token(chunk):
     x[:, 0] = 2.0
     x[[3, 7], 2] = 5.0
     x[9, 3] = 1e-30
-    found = pool_segments(identity(4), x, [10], chunk_tokens=chunk)
+    found = begin_pooling(identity(4), x, [10], chunk_tokens=chunk).rows()
     latents, maxima, count, peak, total = found.row(0)
     assert latents.tolist() == [0, 2, 3]
     assert maxima.tolist() == [2.0, 5.0, np.float32(1e-30)]
@@ -121,11 +121,11 @@ def test_ties_zeros_and_a_latent_on_every_token(chunk):
 
 def test_all_zero_and_empty():
     """Nothing active, no tokens, no segments: rows without latents, not errors."""
-    found = pool_segments(identity(3), -torch.ones(5, 3), [2, 0, 3, 0])
+    found = begin_pooling(identity(3), -torch.ones(5, 3), [2, 0, 3, 0]).rows()
     assert found.edges.tolist() == [0, 0, 0, 0, 0]
     assert found.finite.all()
     assert all(len(array) == 0 for i in range(4) for array in found.row(i))
-    assert pool_segments(identity(3), torch.zeros(0, 3), []).edges.tolist() == [0]
+    assert begin_pooling(identity(3), torch.zeros(0, 3), []).rows().edges.tolist() == [0]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
@@ -134,9 +134,9 @@ def test_a_vector_that_is_not_finite_spoils_its_segment_alone(bad, chunk):
     """That segment is flagged; its neighbours' rows are as without it."""
     lengths = [4, 5, 3]
     x = torch.rand(12, 6, generator=torch.Generator().manual_seed(0)) + 0.1
-    clean = pool_segments(identity(6), x, lengths, chunk_tokens=chunk)
+    clean = begin_pooling(identity(6), x, lengths, chunk_tokens=chunk).rows()
     x[6, 2] = bad
-    found = pool_segments(identity(6), x, lengths, chunk_tokens=chunk)
+    found = begin_pooling(identity(6), x, lengths, chunk_tokens=chunk).rows()
     assert found.finite.tolist() == [True, False, True]
     for i in (0, 2):
         for one, other in zip(found.row(i), clean.row(i), strict=True):
@@ -146,7 +146,7 @@ def test_a_vector_that_is_not_finite_spoils_its_segment_alone(bad, chunk):
 def test_lengths_must_add_up():
     """A caller that forgets tokens is a bug, and is told."""
     with pytest.raises(ValueError, match="5 vectors for segments of 4 tokens"):
-        pool_segments(identity(3), torch.zeros(5, 3), [4])
+        begin_pooling(identity(3), torch.zeros(5, 3), [4]).rows()
 
 
 def test_one_copy_to_the_host_a_batch(monkeypatch):
@@ -154,7 +154,7 @@ def test_one_copy_to_the_host_a_batch(monkeypatch):
     copies = []
     real = torch.Tensor.cpu
     monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: (copies.append(tensor.shape), real(tensor))[1])
-    pool_segments(identity(8), torch.rand(60, 8), [6] * 10, chunk_tokens=7, segments=3)
+    begin_pooling(identity(8), torch.rand(60, 8), [6] * 10, chunk_tokens=7, segments=3).rows()
     assert len(copies) == 1
 
 
@@ -179,7 +179,7 @@ def test_groups_have_one_state_at_a_time(monkeypatch):
         return state, finite
 
     monkeypatch.setattr(pooling_module, "_pool_group", pool_group)
-    found = pool_segments(identity(8), torch.rand(60, 8), [6] * 10, segments=3)
+    found = begin_pooling(identity(8), torch.rand(60, 8), [6] * 10, segments=3).rows()
     assert len(states) == 4
     assert len(found.finite) == 10
 
@@ -191,7 +191,7 @@ def test_memory_is_what_the_plan_counts():
     x = torch.randn(16 * 40, d_in)
     alive = Alive()
     with alive:
-        pool_segments(sae, x, [40] * 16, chunk_tokens=chunk, segments=segments)
+        begin_pooling(sae, x, [40] * 16, chunk_tokens=chunk, segments=segments).rows()
     shape = ReaderShape(d_in, d_in, d_in, d_in, 0, (Block(d_in, d_in, d_in),))
     plan = make_plan(
         shape, d_sae=d_sae, memory=2**34, dtype="float32", window=64, chunk_tokens=chunk, segments=segments

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import torch
 
@@ -19,28 +19,6 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
-def each_pack(
-    lengths: Sequence[int],
-    budget: int,
-    work: Callable[[list[int]], Result],
-    *,
-    most_sequences: int = MOST_SEQUENCES,
-    on_budget: Callable[[int], None] = lambda budget: None,
-) -> Iterator[tuple[list[int], Result]]:
-    """(pack, work(pack)) of every pack; a pack for which memory is short is cut at half the budget, and so is the rest.
-
-    on_budget is told the new budget, which a caller keeps for its next shard: it never grows again. One line is logged
-    each time. Raises SaerayError when one sequence alone does not fit, and what `work` raises.
-    """
-
-    def run(packs: Iterator[list[int]]) -> Iterator[Result | Exception]:
-        for pack in packs:
-            yield _unless_short(work, pack)
-
-    for pack, result in stream_packs(lengths, budget, run, most_sequences=most_sequences, on_budget=on_budget):
-        yield pack, cast(Result, result)
-
-
 def stream_packs(
     lengths: Sequence[int],
     budget: int,
@@ -49,12 +27,14 @@ def stream_packs(
     most_sequences: int = MOST_SEQUENCES,
     on_budget: Callable[[int], None] = lambda budget: None,
 ) -> Iterator[tuple[list[int], Result | Exception]]:
-    """The same for packs of which several are under way: (pack, outcome) of every pack.
+    """(pack, outcome) of every pack; one for which memory is short is cut at half the budget, and so is the rest.
 
     `run` takes packs as it likes, ahead of what it yields, and yields one outcome each in their order. When one is out
     of memory no further pack is begun; those that were are finished, and the budget is halved once, from the largest
-    of them, whichever failed.
-    Any other exception is an outcome as good as a result.
+    of them, whichever failed. Any other exception is an outcome as good as a result.
+
+    on_budget is told the new budget, which a caller keeps for its next shard: it never grows again. One line is logged
+    each time. Raises SaerayError when one sequence alone does not fit.
     """
     left = packs(lengths, budget, most_sequences)
     while left:
@@ -93,15 +73,6 @@ def caught(work: Callable[[], Result]) -> Result | Exception:
     try:
         return work()
     except (RuntimeError, IndexError) as error:
-        return error.with_traceback(None)
-
-
-def _unless_short(work: Callable[[list[int]], Result], pack: list[int]) -> Result | Exception:
-    try:
-        return work(pack)
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
         return error.with_traceback(None)
 
 

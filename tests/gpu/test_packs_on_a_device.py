@@ -20,7 +20,7 @@ import transformers
 from tiny import make_sae
 
 from saeray.encoder import EncodedDocument, Encoder
-from saeray.pooling import begin_pooling, pool_segments
+from saeray.pooling import begin_pooling
 from saeray.readers.pack_check import check_packs, distance
 from saeray.readers.packed import PackedReader
 from saeray.readers.tokens import TokenizedDocument
@@ -163,7 +163,7 @@ def test_pools_are_the_dense_reference(device, d_sae):
     x[:, 0], x[:, 1] = 2.0, -1.0
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     sae = ReLU(torch.eye(d_sae), torch.zeros(d_sae)).to(device, dtype)
-    found = pool_segments(sae, x.to(device, dtype), lengths, chunk_tokens=33, segments=2)
+    found = begin_pooling(sae, x.to(device, dtype), lengths, chunk_tokens=33, segments=2).rows()
     for i, part in enumerate(torch.split(x.double().clamp(min=0), lengths)):
         z = part.numpy()
         latents = np.flatnonzero((z > 0).any(axis=0)) if len(z) else np.zeros(0, np.int64)
