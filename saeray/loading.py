@@ -24,9 +24,9 @@ from saeray.readers.model import Reader, load_config, load_tokenizer
 from saeray.readers.pack_check import PacksWrong, check_packs
 from saeray.readers.packed import CannotPack, PackedReader, refuse_what_cannot_be_packed
 from saeray.readers.quantised import in_eight_bits
-from saeray.readers.shards import Checkpoint, copy_from_storage, prepare_from_storage
 from saeray.readers.source import ReaderSource, prepare
 from saeray.readers.staged import StagedReader
+from saeray.readers.storage import copy_from_storage, prepare_from_storage
 from saeray.readers.streamed import CannotStream, empty_model, load_streamed
 from saeray.readers.template import PINNED_DATE
 from saeray.readers.tokens import DocumentTokenizer, TokenizedDocument
@@ -110,7 +110,7 @@ def reader_of(config: EncoderConfig, source: ReaderSource, device: str) -> Reade
     if config.reader.dtype != "fp8":
         return Reader(source, layer, dtype=dtype, device=device)
     try:
-        model, timing = load_streamed(Checkpoint.of(source), layer, dtype=dtype, device=device, fp8=True)
+        model, timing = load_streamed(source, layer, dtype=dtype, device=device, fp8=True)
     except CannotStream as error:
         raise SaerayError(f"{error}; fp8 is made of streamed weights alone: use bfloat16") from error
     log.info(timing.line())
@@ -124,7 +124,7 @@ def memory_plan(config: EncoderConfig, source: ReaderSource, device: str, gpus: 
     The budget is BATCH_GPU wherever that fits, so that packs do not depend on the card. Raises CannotPack for an
     architecture that must be read in rectangles, and SaerayError with the numbers for a reader that does not fit.
     """
-    reader_config = Checkpoint.of(source).config(config.reader.layer)
+    reader_config = load_config(source, config.reader.layer)
     refuse_what_cannot_be_packed(reader_config)
     devices = _devices(device, gpus)
     return make_plan(
@@ -155,9 +155,7 @@ def packed_reader(
         log.warning(idle)
     stages = zip(_devices(device, gpus), plan.stages, strict=False)
     homes = [home for home, stage in stages for _ in range(stage.first, stage.stop)]
-    model, timing = load_streamed(
-        Checkpoint.of(source), layer, dtype=working_dtype(precision), device=homes, fp8=precision == "fp8"
-    )
+    model, timing = load_streamed(source, layer, dtype=working_dtype(precision), device=homes, fp8=precision == "fp8")
     log.info(timing.line())
     stops = [stage.stop for stage in plan.stages]
     reader = PackedReader(model) if len(stops) == 1 else StagedReader(model, stops)

@@ -13,6 +13,7 @@ from saeray.errors import SaerayError, UsageError
 from saeray.loading import describe, encoder_of, source_of, tokenizer_of
 from saeray.readers.lost import DeviceLost
 from saeray.readers.source import prepare
+from saeray.readers.streamed import empty_model
 
 READER, SAE = {"model": "some/reader", "layer": 3}, {"path": "some/sae"}
 WHOLE = {"reader": READER, "sae": SAE}
@@ -206,3 +207,26 @@ def test_a_device_that_fails_at_loading_is_one_line(tiny_yaml, monkeypatch, pack
     with pytest.raises(kind, match=message) as caught:
         encoder_of(config, source_of(config), "cpu", packed=packed)
     assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize(
+    "words", ["CUDA error: device-side assert triggered", "CUDA driver error: unspecified launch failure"]
+)
+def test_a_gpu_lost_at_the_end_of_loading_ends_its_worker(tiny_yaml, monkeypatch, words):
+    """When the last buffers go to the device, torch says of what was enqueued before that it failed: the device is
+    lost, which a new process mends, and no refusal of the reader, which would end the run.
+    """
+
+    class Gone:
+        def to(self, device):
+            raise RuntimeError(words)
+
+    def last_buffer_fails(*args):
+        model = empty_model(*args)
+        model.rotary_emb._buffers["inv_freq"] = Gone()
+        return model
+
+    monkeypatch.setattr("saeray.readers.streamed.empty_model", last_buffer_fails)
+    config = encoder_config(str(tiny_yaml))
+    with pytest.raises(DeviceLost, match=f"^the reader's device cpu was lost: {words}$"):
+        encoder_of(config, source_of(config), "cpu", packed=True)

@@ -13,7 +13,6 @@ from saeray.errors import SaerayError
 from saeray.loading import encoder_of, source_of, tokenizer_of
 from saeray.readers.memory import make_plan
 from saeray.readers.packed import PackedReader
-from saeray.readers.shards import Checkpoint
 from saeray.readers.staged import StagedReader
 from saeray.readers.streamed import load_streamed
 
@@ -87,12 +86,10 @@ def test_what_cannot_be_packed_takes_one_gpu(tmp_path):
 @pytest.mark.parametrize("fp8", [False, True])
 def test_weights_go_to_their_stages(tmp_path, fp8):
     """Each block to its own device, everything else to the first block's; what is loaded is what one device gets."""
-    directory = make_reader_dir(tmp_path / "reader")
     config = encoder_config(str(make_encoder_yaml(tmp_path)))
     source = source_of(config)
-    checkpoint = Checkpoint(directory, {name: str(path) for name, path in source.tensors.items()})
-    whole, _ = load_streamed(checkpoint, 2, fp8=fp8)
-    model, timing = load_streamed(checkpoint, 2, device=["cpu", "cpu", "meta"], fp8=fp8)
+    whole, _ = load_streamed(source, 2, fp8=fp8)
+    model, timing = load_streamed(source, 2, device=["cpu", "cpu", "meta"], fp8=fp8)
     assert timing.bytes > 0
     for name, tensor in model.state_dict(keep_vars=True).items():
         assert tensor.device.type == ("meta" if name.startswith("layers.2.") else "cpu")

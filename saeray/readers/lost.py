@@ -15,6 +15,8 @@ import torch
 from saeray.errors import SaerayError, first_line
 from saeray.readers.budget import is_out_of_memory
 
+# How torch begins: of the runtime, and of the driver, which its allocator asks for memory.
+_SPOKEN = ("CUDA error:", "CUDA driver error:", "HIP error:", "HIP driver error:")
 # Each call on its own may fail with these and the next succeed: what was asked for was too much or not to be had.
 _PASSING = ("out of memory", "CUBLAS_STATUS_", "CUDNN_STATUS_", "invalid configuration argument", "no kernel image")
 
@@ -26,7 +28,7 @@ class DeviceLost(SaerayError):
 def is_lost(error: BaseException) -> bool:
     """Whether `error` says that the device is gone. Out of memory and a library that refuses one call do not."""
     line = first_line(error)
-    spoken = isinstance(error, torch.AcceleratorError) or line.startswith(("CUDA error:", "HIP error:"))
+    spoken = isinstance(error, torch.AcceleratorError) or line.startswith(_SPOKEN)
     return spoken and not any(words in line for words in _PASSING)
 
 

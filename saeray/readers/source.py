@@ -143,7 +143,7 @@ def _from_gguf(path: Path, layer: int) -> ReaderSource:
     """Dequantizes a GGUF file to float32 safetensors once a node: loading it took 16 s, the result 0.1 s."""
     digest = file_digest(path)
     target = cache_directory() / "readers" / f"{digest[:16]}-l{layer}-v{_GGUF_FORMAT}"
-    with _lock(target):
+    with locked(target):
         if not target.is_dir():
             scratch = Path(tempfile.mkdtemp(prefix=target.name + ".", dir=target.parent))
             try:
@@ -227,7 +227,7 @@ def file_digest(path: Path) -> str:
     stat = real.stat()
     key = hashlib.sha256(f"{real}\n{stat.st_size}\n{stat.st_mtime_ns}".encode()).hexdigest()
     note = cache_directory() / "digests" / key
-    with _lock(note):
+    with locked(note):
         if note.is_file() and re.fullmatch(r"[0-9a-f]{64}", known := note.read_text()):
             return known
         with real.open("rb") as file:
@@ -239,7 +239,7 @@ def file_digest(path: Path) -> str:
 
 
 @contextmanager
-def _lock(target: Path) -> Iterator[None]:
+def locked(target: Path) -> Iterator[None]:
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.with_name(target.name + ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # let go by the kernel when the holder dies

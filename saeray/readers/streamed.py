@@ -2,11 +2,11 @@
 
 transformers reads whole shards on the host, makes the model there and moves it: for 51 of 80 blocks twice 90 GB through
 memory. Here the model is made without storage, the byte ranges of the kept blocks are read in file order into a few
-large buffers, and each tensor goes to the device from there. The bytes come from a local disk or any fsspec storage,
-straight or through a directory that the processes of a node share.
+large buffers, and each tensor goes to the device from there. The bytes come from this node's disk, where `source` and
+`storage` have put the files that are needed, because the fingerprint is made of their digests.
 
-    checkpoint = open_checkpoint("s3://bucket/Llama-3.3-70B-Instruct", 50)
-    model, timing = load_streamed(checkpoint, 50, dtype=torch.bfloat16, device="cuda")
+    source = prepare("/models/Llama-3.3-70B-Instruct", 50)
+    model, timing = load_streamed(source, 50, dtype=torch.bfloat16, device="cuda")
     print(timing.line())
 """
 
@@ -15,20 +15,22 @@ from __future__ import annotations
 import copy
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from torch import Tensor, nn
 
-from saeray.errors import SaerayError, first_line
+from saeray.errors import SaerayError
 from saeray.readers.fp8 import Fp8Linear, use_fp8
-from saeray.readers.model import check_whole, decoder_blocks, quiet_transformers
+from saeray.readers.model import check_whole, decoder_blocks, load_config, quiet_transformers
 from saeray.readers.quantised import check_plain, in_eight_bits
-from saeray.readers.shards import Checkpoint, Piece, read_pieces, read_range
+from saeray.readers.shards import Piece, read_pieces, read_range
+from saeray.readers.source import ReaderSource
 
 # Bytes in one buffer: large enough for any disk's or store's full rate, small enough that three take 1.5 GiB; more
 # where one tensor alone is larger (a 70B's embedding: 2 GiB).
@@ -45,7 +47,7 @@ class CannotStream(SaerayError):
 class Span:
     """Tensors of one file that are read in one go."""
 
-    uri: str
+    path: Path
     pieces: tuple[Piece, ...]
 
     @property
@@ -66,7 +68,7 @@ class Timing:
     copy: float = 0.0
     total: float = 0.0
     bytes: int = 0
-    files: set[str] = field(default_factory=set)
+    files: set[Path] = field(default_factory=set)
 
     def line(self) -> str:
         """One line to print after loading."""
@@ -102,7 +104,7 @@ def empty_model(config: Any, layer: int, dtype: torch.dtype = torch.float32) -> 
 
 
 def load_streamed(
-    checkpoint: Checkpoint,
+    source: ReaderSource,
     layer: int,
     *,
     dtype: torch.dtype = torch.bfloat16,
@@ -118,13 +120,13 @@ def load_streamed(
     """
     began = time.perf_counter()
     timing = Timing()
-    config = checkpoint.config(layer)
+    config = load_config(source, layer)
     ready = in_eight_bits(config, fp8)
     model = empty_model(config, layer, dtype)
     if fp8:
         use_fp8(model)
-    wanted = _places(model, checkpoint.tensors, ready)
-    spans = _spans(checkpoint.tensors, set(wanted))
+    wanted = _places(model, source.tensors, ready)
+    spans = _spans(source.tensors, set(wanted))
     timing.open = time.perf_counter() - began
     homes = _homes(model, device)
     on_gpus = {home for home in homes.values() if home.type == "cuda"}
@@ -154,14 +156,7 @@ def _settle(gpus: set[torch.device]) -> None:
         torch.accelerator.empty_host_cache()
 
 
-def stream(tensors: Mapping[str, str], timing: Timing | None = None) -> Iterator[tuple[str, Tensor]]:
-    """(name, tensor) in file order, on the host; `tensors` says which file holds each. Buffers are shared."""
-    for span, buffer in _read_ahead(_spans(tensors, set(tensors)), timing or Timing(), pin=False):
-        for piece in span.pieces:
-            yield piece.name, _view(buffer, piece, span.begin)
-
-
-def _places(model: Any, names: Mapping[str, str], ready: bool) -> dict[str, tuple[nn.Module, str]]:
+def _places(model: Any, names: Iterable[str], ready: bool) -> dict[str, tuple[nn.Module, str]]:
     """Name in the checkpoint -> (module, parameter name), for every tensor that has a place in the model.
 
     ready: the checkpoint has its matrices in eight bits, so each has its scales beside it.
@@ -185,32 +180,32 @@ def _places(model: Any, names: Mapping[str, str], ready: bool) -> dict[str, tupl
     return places
 
 
-def _spans(tensors: Mapping[str, str], wanted: set[str]) -> list[Span]:
+def _spans(tensors: Mapping[str, Path], wanted: set[str]) -> list[Span]:
     """What to read, file by file in file order. Headers are read eight at a time."""
-    by_file: dict[str, set[str]] = defaultdict(set)
+    by_file: dict[Path, set[str]] = defaultdict(set)
     for name in wanted:
         by_file[tensors[name]].add(name)
     files = sorted(by_file)
     with ThreadPoolExecutor(8) as pool:
         headers = list(pool.map(read_pieces, files))
     spans: list[Span] = []
-    for uri, pieces in zip(files, headers, strict=True):
-        lacks = by_file[uri] - {piece.name for piece in pieces}
+    for path, pieces in zip(files, headers, strict=True):
+        lacks = by_file[path] - {piece.name for piece in pieces}
         if lacks:
-            raise SaerayError(f"the weights at {uri} lack {min(lacks)}, which the checkpoint's index promises")
-        spans += _grouped(uri, [piece for piece in pieces if piece.name in by_file[uri]])
+            raise SaerayError(f"the weights at {path} lack {min(lacks)}, which the checkpoint's index promises")
+        spans += _grouped(path, [piece for piece in pieces if piece.name in by_file[path]])
     return spans
 
 
-def _grouped(uri: str, pieces: Sequence[Piece]) -> Iterator[Span]:
+def _grouped(path: Path, pieces: Sequence[Piece]) -> Iterator[Span]:
     group: list[Piece] = []
     for piece in pieces:
         if group and (piece.begin - group[-1].end > GAP or piece.end - group[0].begin > SPAN):
-            yield Span(uri, tuple(group))
+            yield Span(path, tuple(group))
             group = []
         group.append(piece)
     if group:
-        yield Span(uri, tuple(group))
+        yield Span(path, tuple(group))
 
 
 def _read_ahead(spans: Sequence[Span], timing: Timing, *, pin: bool) -> Iterator[tuple[Span, Tensor]]:
@@ -224,7 +219,7 @@ def _read_ahead(spans: Sequence[Span], timing: Timing, *, pin: bool) -> Iterator
                 buffer, seconds = waiting.popleft().result()
                 timing.read += seconds
                 timing.bytes += len(buffer)
-                timing.files.add(span.uri)
+                timing.files.add(span.path)
                 yield span, buffer
         finally:  # an error, or a caller who stops: nothing more is read
             for one in waiting:
@@ -234,7 +229,7 @@ def _read_ahead(spans: Sequence[Span], timing: Timing, *, pin: bool) -> Iterator
 def _read(span: Span, pin: bool) -> tuple[Tensor, float]:
     began = time.perf_counter()
     buffer = torch.empty(span.end - span.begin, dtype=torch.uint8, pin_memory=pin)
-    read_range(span.uri, span.begin, span.end, into=buffer.numpy().data)
+    read_range(span.path, span.begin, buffer.numpy().data)
     return buffer, time.perf_counter() - began
 
 
@@ -278,7 +273,4 @@ def _finish(homes: Mapping[nn.Module, torch.device]) -> None:
                 zeros = torch.zeros(parameter.shape, dtype=parameter.dtype, device=home)
                 module._parameters[name] = nn.Parameter(zeros, requires_grad=False)
         for name, buffer in module.named_buffers(recurse=False):
-            try:
-                module._buffers[name] = buffer.to(home)
-            except RuntimeError as error:
-                raise SaerayError(f"cannot move the reader to {home}: {first_line(error)}") from error
+            module._buffers[name] = buffer.to(home)

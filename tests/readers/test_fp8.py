@@ -15,7 +15,7 @@ from saeray.readers.fp8 import Fp8Linear, quantise, use_fp8
 from saeray.readers.memory import shape_of
 from saeray.readers.model import decoder_blocks
 from saeray.readers.packed import PackedReader
-from saeray.readers.shards import open_checkpoint
+from saeray.readers.source import prepare
 from saeray.readers.streamed import empty_model, load_streamed
 
 LAYER = 2
@@ -61,7 +61,7 @@ def test_a_reader_in_eight_bits_is_near_one_in_sixteen(tmp_path):
     """Streamed and converted on the way: every linear layer of the blocks, nothing else; residual vectors of a tiny
     random reader, which exaggerates every change, keep a cosine of 0.98 on average.
     """
-    checkpoint = open_checkpoint(str(make_reader_dir(tmp_path / "reader")), LAYER)
+    checkpoint = prepare(str(make_reader_dir(tmp_path / "reader")), LAYER)
     half, _ = load_streamed(checkpoint, LAYER)
     eight, _ = load_streamed(checkpoint, LAYER, fp8=True)
     layers = [module for module in decoder_blocks(eight).modules() if isinstance(module, Fp8Linear)]

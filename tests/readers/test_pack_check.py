@@ -144,6 +144,8 @@ def test_packs_that_are_wrong_either_way_are_not_read(monkeypatch):
         ("CUDA error: device-side assert triggered", True),
         ("CUDA error: uncorrectable ECC error encountered\nCUDA kernel errors might be", True),
         ("CUDA error: an illegal memory access was encountered", True),
+        ("CUDA driver error: unspecified launch failure", True),
+        ("CUDA driver error: out of memory", False),
         ("CUDA error: out of memory", False),
         ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", False),
         ("mat1 and mat2 shapes cannot be multiplied: CUDA error: no", False),

@@ -16,7 +16,6 @@ from saeray.readers.fp8 import Fp8Linear
 from saeray.readers.model import Reader
 from saeray.readers.packed import PackedReader
 from saeray.readers.quantised import in_eight_bits
-from saeray.readers.shards import open_checkpoint
 from saeray.readers.source import prepare
 from saeray.readers.streamed import load_streamed
 
@@ -69,7 +68,7 @@ def test_taken_to_the_last_bit(tmp_path):
     """
     directory = compress(make_reader_dir(tmp_path / "reader"))
     tensors = stored(directory)
-    model, _ = load_streamed(open_checkpoint(str(directory), LAYER), LAYER, fp8=True)
+    model, _ = load_streamed(prepare(str(directory), LAYER), LAYER, fp8=True)
     layers = {name: module for name, module in model.named_modules() if isinstance(module, Fp8Linear)}
     assert len(layers) == (LAYER + 1) * 7
     for name, layer in layers.items():
@@ -96,7 +95,7 @@ def test_what_the_weights_stand_for(tmp_path):
         one = torch.ones(())
         state = {name: tensors[name].float() * tensors.get(f"{name}_scale", one).float() for name in load_file(file)}
         save_file(state, file, metadata={"format": "pt"})
-    model, _ = load_streamed(open_checkpoint(str(directory), LAYER), LAYER, fp8=True)
+    model, _ = load_streamed(prepare(str(directory), LAYER), LAYER, fp8=True)
     ids = [np.arange(3, 60)]
     x = Reader(prepare(str(plain), LAYER), LAYER).residual(ids)[0]
     y = PackedReader(model).take(ids, [np.arange(57)]).float()
@@ -176,7 +175,7 @@ def test_a_checkpoint_that_is_not_what_it_says_is_one_line(tmp_path, case):
     change, message = SPOILED[case]
     directory = compress(make_reader_dir(tmp_path / "reader"), **change)
     with pytest.raises(SaerayError, match=message) as caught:
-        load_streamed(open_checkpoint(str(directory), LAYER), LAYER, fp8=True)
+        load_streamed(prepare(str(directory), LAYER), LAYER, fp8=True)
     assert "\n" not in str(caught.value)
 
 
@@ -192,4 +191,4 @@ def test_eight_bits_without_a_word_are_refused(tmp_path, dtype):
         Reader(prepare(str(directory), LAYER), LAYER)
     for fp8 in (False, True):
         with pytest.raises(SaerayError, match=message):
-            load_streamed(open_checkpoint(str(directory), LAYER), LAYER, fp8=fp8)
+            load_streamed(prepare(str(directory), LAYER), LAYER, fp8=fp8)

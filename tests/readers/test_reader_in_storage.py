@@ -15,10 +15,10 @@ from tiny import encoder_yaml, make_reader_dir, make_sae_dir
 from saeray.config import EncoderConfig, encoder_config
 from saeray.errors import SaerayError
 from saeray.loading import describe, encoder_of, source_of, tokenizer_of
-from saeray.readers import shards
+from saeray.readers import storage
 from saeray.readers.model import Reader
-from saeray.readers.shards import copy_from_storage, prepare_from_storage
-from saeray.readers.source import prepare
+from saeray.readers.source import cache_directory, prepare
+from saeray.readers.storage import copy_from_storage, prepare_from_storage
 from saeray.saes.load import sae_digest
 
 LAYER = 1
@@ -51,7 +51,7 @@ def remote(directory, tmp_path):
 
 def copied():
     """Names of the files on the node, as they were called in storage."""
-    return sorted(file.name.split("-", 1)[1] for file in (shards.cache_directory() / "shards").glob("*.safetensors"))
+    return sorted(file.name.split("-", 1)[1] for file in (cache_directory() / "shards").glob("*.safetensors"))
 
 
 @pytest.mark.parametrize("model", ["remote", "remote/"])
@@ -71,7 +71,7 @@ def test_the_same_reader_as_on_a_disk(directory, remote, model):
 def test_the_node_has_one_copy(remote, monkeypatch):
     """Whoever comes second finds every file there and asks storage for none of their bytes."""
     first = prepare_from_storage(remote, LAYER)
-    monkeypatch.setattr(shards, "_ask", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(storage, "_ask", lambda *_: pytest.fail("read again"))
     assert prepare_from_storage(remote, LAYER) == first
 
 
@@ -154,7 +154,7 @@ def test_a_configuration_names_a_bucket(directory, tmp_path, s3_uri, packed):
     assert len(rows[0].latents) > 0
     for name in ("latents", "max", "count", "peak", "sum"):
         assert np.array_equal(*(getattr(row, name) for row in rows))
-    here = os.listdir(shards.cache_directory() / "shards")
+    here = os.listdir(cache_directory() / "shards")
     assert not any(LAST in name for name in here)
 
 
