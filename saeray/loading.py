@@ -1,36 +1,31 @@
-"""From an encoder's configuration to the thing itself, and to the description that its fingerprint is made of."""
+"""From an encoder's configuration to the thing itself: its files, its tokenizer, reader and SAE on a device."""
 
 from __future__ import annotations
 
 import gc
-import hashlib
 import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
 
 import torch
 
 from saeray.config import EncoderConfig
 from saeray.encoder import BATCH_GPU, Encoder
 from saeray.errors import SaerayError, UsageError, first_line
-from saeray.readers.fp8 import SCHEME, use_fp8
 from saeray.readers.lost import loading_on
 from saeray.readers.memory import Mend, Plan, Precision, make_plan, shape_of
 from saeray.readers.model import Reader, load_config, load_tokenizer
 from saeray.readers.pack_check import PacksWrong, check_packs
 from saeray.readers.packed import CannotPack, PackedReader, refuse_what_cannot_be_packed
-from saeray.readers.quantised import in_eight_bits
 from saeray.readers.source import ReaderSource, prepare
 from saeray.readers.staged import StagedReader
 from saeray.readers.storage import copy_from_storage, prepare_from_storage
-from saeray.readers.streamed import CannotStream, empty_model, load_streamed
-from saeray.readers.template import PINNED_DATE
+from saeray.readers.streamed import CannotStream, load_streamed
 from saeray.readers.tokens import DocumentTokenizer, TokenizedDocument
-from saeray.saes.load import inspect_sae, load_sae, sae_digest
+from saeray.saes.load import beside, inspect_sae, load_sae
 from saeray.selfcheck import SelfCheck, self_check
 
 log = logging.getLogger(__name__)
@@ -39,10 +34,13 @@ MENDS: tuple[Mend, ...] = ("stages", "fp8")
 FP8_CAPABILITY = (8, 9)  # of the first GPUs whose tensor cores multiply eight-bit floats
 
 
-def source_of(config: EncoderConfig) -> ReaderSource:
-    """The reader's files on this node, fetched and converted when they are not there yet."""
+def source_of(config: EncoderConfig, *, weights: bool = True) -> ReaderSource:
+    """The reader's files on this node, fetched and converted when they are not there yet; its configuration and
+    tokenizer alone without `weights`."""
     model, layer = config.reader.model, config.reader.layer
-    return prepare_from_storage(model, layer) if "://" in model else prepare(model, layer, config.reader.revision)
+    if "://" in model:
+        return prepare_from_storage(model, layer, weights=weights)
+    return prepare(model, layer, config.reader.revision, weights=weights)
 
 
 def tokenizer_of(config: EncoderConfig, source: ReaderSource) -> DocumentTokenizer:
@@ -92,7 +90,7 @@ def encoder_of(
             reader = reader_of(config, source, device)
         path, dtype = sae_path(config.sae.path), working_dtype(config.reader.dtype)
         sae = load_sae(path, format=config.sae.format, device=str(reader.device), dtype=dtype, decoder=decoder)
-        _check_fit(config, sae.d_in, reader.d_in)
+        check_fit(config, sae.d_in, reader.d_in)
         return Encoder(reader, sae, window=config.window, overlap=config.overlap, batch_tokens=tokens, remark=remark)
 
 
@@ -218,7 +216,8 @@ def check_device(device: str, precision: Precision = "float32") -> None:
             )
 
 
-def _check_fit(config: EncoderConfig, reads: int, has: int) -> None:
+def check_fit(config: EncoderConfig, reads: int, has: int) -> None:
+    """Raises SaerayError when the SAE reads vectors of another width than the reader has."""
     if reads != has:
         raise SaerayError(
             f"the SAE {config.sae.path} reads vectors of {reads} and the reader {config.reader.model} has {has}: they "
@@ -226,16 +225,11 @@ def _check_fit(config: EncoderConfig, reads: int, has: int) -> None:
         )
 
 
-def _check_precision(config: EncoderConfig, reader_config: Any) -> None:
-    """Raises SaerayError for what the checkpoint or the blocks' shapes have against the precision; reads no weights."""
-    fp8 = config.reader.dtype == "fp8"
-    in_eight_bits(reader_config, fp8)
-    if fp8:
-        use_fp8(empty_model(reader_config, config.reader.layer))
-
-
 def sae_path(path: str) -> str:
-    """A local path for `builtin:NAME`, `hub:OWNER/REPO/FILE`, a URI of object storage, or a path."""
+    """A local path for `builtin:NAME`, `hub:OWNER/REPO/FILE`, a URI of object storage, or a path.
+
+    A file comes with those beside it that its format needs.
+    """
     if path.startswith("builtin:"):
         name = path.removeprefix("builtin:")
         directory = Path(str(resources.files("saeray").joinpath("saes", "builtin", name)))
@@ -243,56 +237,15 @@ def sae_path(path: str) -> str:
             raise SaerayError(f"saeray ships no SAE called {name!r}")
         return str(directory)
     if path.startswith("hub:"):
-        from huggingface_hub import hf_hub_download
+        from huggingface_hub import hf_hub_download, snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
         owner, repo, file = [*path.removeprefix("hub:").split("/", 2), "", ""][:3]
+        wanted = [str(PurePosixPath(file).with_name(one)) for one in beside(PurePosixPath(file).name)]
         try:
-            return str(hf_hub_download(f"{owner}/{repo}", file))
+            found = hf_hub_download(f"{owner}/{repo}", file)  # which says so when it is not there
+            return str(Path(snapshot_download(f"{owner}/{repo}", allow_patterns=wanted), file)) if wanted else found
         except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
             reason = str(error).splitlines()[0]
             raise SaerayError(f"cannot get the SAE {path!r} from the hub: {reason}") from error
-    return str(copy_from_storage(path)) if "://" in path else path
-
-
-def describe(config: EncoderConfig) -> dict[str, Any]:
-    """Everything that decides what a row is, weights by their digests: what a store is claimed with.
-
-    Where the weights lie and what they are called is left out: a copy in another place is the same encoder. Raises
-    SaerayError when the SAE does not fit the reader, or the precision does not, before a store is claimed with them.
-    """
-    source = source_of(config)
-    tokenizer = tokenizer_of(config, source)
-    sae = inspect_sae(sae_path(config.sae.path))
-    reader_config = load_config(source, config.reader.layer)
-    _check_fit(config, sae["d_in"], int(reader_config.get_text_config().hidden_size))
-    _check_precision(config, reader_config)
-    template: dict[str, Any] = {"enabled": tokenizer.template.enabled}
-    if tokenizer.template.enabled:
-        source_text = str(tokenizer.tokenizer.chat_template)
-        template |= {
-            "sha256": hashlib.sha256(source_text.encode()).hexdigest(),
-            "date": PINNED_DATE.strftime("%Y-%m-%d"),
-            "frame": list(tokenizer.template.frame((config.reader.role,)).pieces),
-        }
-    return {
-        "format": 1,
-        "reader": {
-            "files": dict(sorted(source.digests.items())),
-            "layer": config.reader.layer,
-            "dtype": config.reader.dtype,
-            **({"scheme": SCHEME} if config.reader.dtype == "fp8" else {}),
-            "role": config.reader.role,
-            "template": template,
-        },
-        "sae": {
-            "sha256": sae_digest(sae_path(config.sae.path)),
-            "architecture": sae["architecture"],
-            "d_in": sae["d_in"],
-            "d_sae": sae["d_sae"],
-        },
-        "window": config.window,
-        "overlap": config.overlap,
-        "long": config.long,
-        "include_special": config.include_special,
-    }
+    return str(copy_from_storage(path, beside(path.rpartition("/")[2]))) if "://" in path else path

@@ -10,9 +10,10 @@ import torch
 from tiny import encoder_yaml, make_reader_dir, make_sae_dir
 
 from saeray.config import TrainSAEConfig, encoder_config
+from saeray.description import describe
 from saeray.encoder import EncodedDocument
 from saeray.errors import SaerayError
-from saeray.loading import describe, encoder_of, source_of, tokenizer_of
+from saeray.loading import encoder_of, source_of, tokenizer_of
 from saeray.pipeline import train_sae
 from saeray.readers.fp8 import Fp8Linear, use_fp8
 from saeray.readers.model import Reader
@@ -43,7 +44,7 @@ def test_eight_bits_have_a_fingerprint_of_their_own(config, monkeypatch):
     fp8, half = describe(config), describe(in_dtype(config, "bfloat16"))
     assert fp8["reader"] == half["reader"] | {"dtype": "fp8", "scheme": "e4m3-rows-1"}
     assert set(half["reader"]) == {"files", "layer", "dtype", "role", "template"}
-    monkeypatch.setattr("saeray.loading.SCHEME", "e4m3-rows-2")
+    monkeypatch.setattr("saeray.description.SCHEME", "e4m3-rows-2")
     assert describe(config) != fp8
 
 

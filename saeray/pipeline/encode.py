@@ -22,8 +22,9 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
 from saeray.config import EncodeConfig, EncoderConfig, encoder_config
+from saeray.description import describe
 from saeray.errors import SaerayError, UsageError
-from saeray.loading import describe, memory_plan, source_of
+from saeray.loading import memory_plan, source_of
 from saeray.pipeline.attempts import Attempts
 from saeray.pipeline.cluster import available_cpus, connected, result_of
 from saeray.pipeline.lease import hold_lease
@@ -171,7 +172,7 @@ def _say_plan(config: EncodeConfig, encoder: EncoderConfig) -> None:
         return
 
     def planned(device: str) -> Plan:
-        return memory_plan(encoder, source_of(encoder), device, gpus)
+        return memory_plan(encoder, source_of(encoder, weights=False), device, gpus)
 
     task = ray.remote(num_cpus=1, num_gpus=config.num_gpus)(planned)
     plan: Plan = result_of(task.remote(device_of(config)), "the worker that was to plan the reader's memory died")

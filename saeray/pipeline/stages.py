@@ -4,7 +4,8 @@ No stage raises for what is wrong with one shard: it puts the reason in the row'
 pass, and the driver reports it at the end with the rest done. What no shard would get past (no such GPU) is `fatal` and
 ends the run, unless a shard is done already: then others encode, and the worker that cannot ends itself, as does one
 whose GPU is lost. Ray starts it anew, wherever there is a GPU, and gives the shard to whoever is free; once that is
-done the row's `note` says what had happened.
+done the row's `note` says what had happened. Files that are not those that the store was claimed with are fatal
+whatever is done: the next worker would find no others.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ import ray
 import torch
 
 from saeray.config import EncoderConfig
+from saeray.description import ChangedFiles, claimed_encoder, claimed_tokenizer
 from saeray.errors import SaerayError
-from saeray.loading import encoder_of, source_of, tokenizer_of
 from saeray.pipeline.attempts import MOST_ATTEMPTS, given_up
 from saeray.pipeline.rows import documents_of, documents_table, from_bytes, to_bytes, tokenize
 from saeray.readers.lost import DeviceLost
@@ -81,9 +82,13 @@ def _dataset(store: str, name: str, run: str) -> tuple[Dataset, dict[int, tuple[
 
 
 @lru_cache(maxsize=4)
-def _tokenizer(encoder: str, run: str) -> DocumentTokenizer:
-    config = EncoderConfig.model_validate_json(encoder)
-    return tokenizer_of(config, source_of(config))
+def _tokenizer(store: str, name: str, run: str, encoder: str) -> DocumentTokenizer:
+    return claimed_tokenizer(_claimed(store, name, run), EncoderConfig.model_validate_json(encoder))
+
+
+def _claimed(store: str, name: str, run: str) -> dict[str, Any]:
+    """What the store was claimed with."""
+    return _dataset(store, name, run)[0].store.encoder() or {}
 
 
 def _guarded(schema: pa.Schema, work: Callable[[Row], Row]) -> Callable[[pa.Table], pa.Table]:
@@ -97,6 +102,8 @@ def _guarded(schema: pa.Schema, work: Callable[[Row], Row]) -> Callable[[pa.Tabl
             else:
                 try:
                     result = work(row)
+                except ChangedFiles as error:
+                    result = {"shard": row["shard"], "error": f"{error} ({_here()})", "fatal": True}
                 except SaerayError as error:
                     result = {"shard": row["shard"], "error": str(error)}
                 except Exception as error:  # reported with the shard, so that one bad shard does not stop a corpus
@@ -118,7 +125,7 @@ def read(batch: pa.Table, *, store: str, dataset: str, run: str, encoder: str) -
         config = EncoderConfig.model_validate_json(encoder)
         found = read_shard(plan, shard, row["uri"])
         name = plan.input_of(shard).name
-        tokenized, rejects = tokenize(found, name, _tokenizer(encoder, run), config.long, config.window)
+        tokenized, rejects = tokenize(found, name, _tokenizer(store, dataset, run, encoder), config.long, config.window)
         return {
             "shard": shard.shard,
             "documents": found.to_bytes(),
@@ -151,14 +158,11 @@ class Encode:
         if threads:
             torch.set_num_threads(threads)  # Ray sets OMP_NUM_THREADS=1 for actors that declare a GPU and no CPU
         config = EncoderConfig.model_validate_json(encoder)
-        self.refusal: str | None = None
-        self.lost: DeviceLost | None = None
+        self.unable: SaerayError | None = None
         try:
-            self.encoder = encoder_of(config, source_of(config), device, packed=packed, gpus=gpus)
-        except DeviceLost as error:
-            self.lost = error
+            self.encoder = claimed_encoder(_claimed(store, dataset, run), config, device, packed=packed, gpus=gpus)
         except SaerayError as error:  # what a constructor raises reaches the terminal as pages of Ray's own traces
-            self.refusal = str(error)
+            self.unable = error.with_traceback(None)  # which would keep what was loaded
         self.attempts = attempts
         self.dataset, self.shards = _dataset(store, dataset, run)
         self._call = _guarded(ENCODED_SCHEMA, self._encode)
@@ -169,13 +173,16 @@ class Encode:
     def _encode(self, row: Row) -> Row:
         number = row["shard"]
         times, said = ray.get(self.attempts.begin.remote(number))
-        if self.refusal is not None and not ray.get(self.attempts.any_finished.remote()):
-            return {"shard": number, "error": self.refusal, "fatal": True}
+        if isinstance(self.unable, ChangedFiles):
+            raise self.unable
+        refused = self.unable is not None and not isinstance(self.unable, DeviceLost)
+        if refused and not ray.get(self.attempts.any_finished.remote()):
+            return {"shard": number, "error": str(self.unable), "fatal": True}
         if times > MOST_ATTEMPTS:
             raise SaerayError(given_up(MOST_ATTEMPTS, said))
-        if unable := self.refusal or self.lost:
+        if self.unable is not None:
             time.sleep(WAIT_SECONDS)
-            self._leave(number, unable)
+            self._leave(number, self.unable)
         begin = time.monotonic()
         plan, shard = self.shards[number]
         tokenized = from_bytes(row["tokenized"])
@@ -202,15 +209,19 @@ class Encode:
             "note": f"{said}; it was encoded by another worker" if said else None,
         }
 
-    def _leave(self, number: int, why: str | DeviceLost) -> NoReturn:
+    def _leave(self, number: int, why: SaerayError) -> NoReturn:
         """Ends this process, which cannot encode (any more), so that another takes the shard.
 
         An actor that ends more mildly is not restarted.
         """
-        gpus = ", ".join(str(gpu) for gpu in ray.get_gpu_ids())
-        where = f"node {ray.util.get_node_ip_address()}{f', GPU {gpus}' if gpus else ''}"
-        ray.get(self.attempts.leave.remote(number, f"{why} ({where})"))
+        ray.get(self.attempts.leave.remote(number, f"{why} ({_here()})"))
         os._exit(1)
+
+
+def _here() -> str:
+    """Where this process is."""
+    gpus = ", ".join(str(gpu) for gpu in ray.get_gpu_ids())
+    return f"node {ray.util.get_node_ip_address()}{f', GPU {gpus}' if gpus else ''}"
 
 
 def write(batch: pa.Table, *, store: str, dataset: str, run: str) -> pa.Table:

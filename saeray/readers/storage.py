@@ -31,39 +31,40 @@ PART = 2**25  # bytes of one request to a store; several run at once
 AT_ONCE = 8
 
 
-def prepare_from_storage(uri: str, layer: int) -> ReaderSource:
+def prepare_from_storage(uri: str, layer: int, *, weights: bool = True) -> ReaderSource:
     """The reader at `uri`, a prefix of any fsspec storage, made ready on this node as `source.prepare` does it.
 
     The files that hold blocks up to `layer` are copied whole, because the fingerprint is made of their digests, and
-    once a node; of the copies only the needed tensors are read. Raises SaerayError when something is not there.
+    once a node; of the copies only the needed tensors are read. weights: without them only the configuration and the
+    tokenizer are copied. Raises SaerayError when something is not there.
     """
     base = uri.rstrip("/")
     small = _small_files(base)
     if "config.json" not in small:
         raise SaerayError(f"no reader at {uri}: it has no config.json")
+    if not weights:
+        return in_directory(_linked(base, small), layer, weights=False)
     files = {SINGLE}
     if INDEX in small:
         files = {file for name, file in weight_map(_linked(base, [INDEX])).items() if is_needed(name, layer)}
     return in_directory(_linked(base, [*small, *files]), layer)
 
 
-def copy_from_storage(uri: str) -> Path:
+def copy_from_storage(uri: str, beside: Iterable[str] = ()) -> Path:
     """The file at `uri`, or all files right below it, on this node under their own names: an SAE's checkpoint.
 
-    Raises SaerayError when nothing is there.
+    beside: what a file is read together with; those of them that lie beside it come too. Raises SaerayError when
+    nothing is there.
     """
     base = uri.rstrip("/")
-    file_system, path = _file_system(base)
-    with _one_line(uri):
-        listed = file_system.ls(path, detail=True)
-    # s3fs lists the empty object that stands for a folder as a file of its name.
-    found = [one["name"] for one in listed if one["type"] == "file" and not one["name"].endswith("/")]
+    path, found = _listed(base)
     if not found:
         raise SaerayError(f"cannot read {uri}: it holds no files")
-    if [name.rstrip("/") for name in found] == [path.rstrip("/")]:  # of a file, listing gives the file
-        base, _, name = base.rpartition("/")
-        return _linked(base, [name]) / name
-    return _linked(base, [name.rsplit("/", 1)[-1] for name in found])
+    if found != [path.rstrip("/")]:  # of a file, listing gives the file
+        return _linked(base, [_last(name) for name in found])
+    base, _, name = base.rpartition("/")
+    others = {_last(one) for one in _listed(base)[1]} & set(beside) if beside else set()
+    return _linked(base, {name, *others}) / name
 
 
 def node_copy(uri: str) -> Path:
@@ -95,10 +96,22 @@ def node_copy(uri: str) -> Path:
 
 def _small_files(base: str) -> list[str]:
     """The names of the checkpoint's configuration, tokenizer and index."""
-    file_system, path = _file_system(base)
-    with _one_line(base):
-        found = [name.rstrip("/").rsplit("/", 1)[-1] for name in file_system.ls(path, detail=False)]
+    found = [_last(name) for name in _listed(base)[1]]
     return sorted(name for name in found if any(fnmatch(name, pattern) for pattern in SMALL))
+
+
+def _listed(uri: str) -> tuple[str, list[str]]:
+    """The path of `uri` in its storage, and the paths of the files right below it; of a file, its own."""
+    file_system, path = _file_system(uri)
+    with _one_line(uri):
+        file_system.invalidate_cache(path)  # listings are kept for the life of a process, which may see other files
+        listed = file_system.ls(path, detail=True)
+    # s3fs lists the empty object that stands for a folder as a file of its name.
+    return path, [one["name"] for one in listed if one["type"] == "file" and not one["name"].endswith("/")]
+
+
+def _last(path: str) -> str:
+    return path.rsplit("/", 1)[-1]
 
 
 def _linked(base: str, names: Iterable[str]) -> Path:

@@ -91,10 +91,21 @@ def inspect_sae(path: str) -> dict[str, Any]:
     return resolve(path, None).inspect(Path(path))
 
 
+def beside(name: str) -> tuple[str, ...]:
+    """The files, itself among them, that one of this name is read together with; none where one file is all."""
+    several = (sae_lens.CONFIG, sae_lens.WEIGHTS, sae_lens.PRESENCE, sae_lens.SCALER)
+    return several if name in several else ()
+
+
+def sae_files(path: str) -> list[Path]:
+    """The files that decide what the SAE computes, sorted. Raises SaerayError as `load_sae` does."""
+    return sorted(resolve(path, None).files(Path(path)))
+
+
 def sae_digest(path: str) -> str:
     """SHA-256 over names, sizes and bytes of the files that decide what the SAE computes; not over where they lie."""
     digest = hashlib.sha256()
-    for file in sorted(resolve(path, None).files(Path(path))):
+    for file in sae_files(path):
         digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
         with file.open("rb") as stream:
             while chunk := stream.read(2**22):

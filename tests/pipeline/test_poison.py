@@ -12,7 +12,7 @@ from tiny import encoder_yaml, make_model, make_reader_dir, make_sae_dir, make_t
 from transformers import AutoTokenizer
 
 from saeray.config import encoder_config
-from saeray.loading import describe
+from saeray.description import describe
 from saeray.pipeline import encode as pipeline
 from saeray.pipeline import stages
 from saeray.pipeline.encode import encode

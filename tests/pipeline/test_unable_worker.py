@@ -29,8 +29,8 @@ def worker(monkeypatch: pytest.MonkeyPatch, error: Exception, attempts: Attempts
     def leave(_: int) -> None:
         raise Left
 
-    monkeypatch.setattr(stages, "encoder_of", fail)
-    monkeypatch.setattr(stages, "source_of", lambda config: None)
+    monkeypatch.setattr(stages, "claimed_encoder", fail)
+    monkeypatch.setattr(stages, "_claimed", lambda *_: {})
     monkeypatch.setattr(stages, "_dataset", lambda *_: (None, {}))
     monkeypatch.setattr(stages.EncoderConfig, "model_validate_json", lambda text: None)
     monkeypatch.setattr(stages.time, "sleep", slept.append)

@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 from tiny import encoder_yaml, make_reader_dir, make_sae_dir
 
 from saeray.config import encoder_config
+from saeray.description import describe
 from saeray.errors import SaerayError
-from saeray.loading import describe, encoder_of, source_of
+from saeray.loading import encoder_of, source_of
 from saeray.readers.fp8 import Fp8Linear
 from saeray.readers.model import Reader
 from saeray.readers.packed import PackedReader

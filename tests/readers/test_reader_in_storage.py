@@ -4,8 +4,10 @@ than is needed.
 
 import json
 import os
+from pathlib import Path
 
 import fsspec
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -13,13 +15,14 @@ from safetensors.torch import load_file, save_file
 from tiny import encoder_yaml, make_reader_dir, make_sae_dir
 
 from saeray.config import EncoderConfig, encoder_config
+from saeray.description import describe
 from saeray.errors import SaerayError
-from saeray.loading import describe, encoder_of, source_of, tokenizer_of
+from saeray.loading import encoder_of, sae_path, source_of, tokenizer_of
 from saeray.readers import storage
 from saeray.readers.model import Reader
 from saeray.readers.source import cache_directory, prepare
 from saeray.readers.storage import copy_from_storage, prepare_from_storage
-from saeray.saes.load import sae_digest
+from saeray.saes.load import inspect_sae, sae_digest
 
 LAYER = 1
 LAST = "model-00003-of-00003.safetensors"  # its blocks come after the hook layer
@@ -159,12 +162,10 @@ def test_a_configuration_names_a_bucket(directory, tmp_path, s3_uri, packed):
 
 
 def test_an_sae_in_storage_keeps_its_name(tmp_path):
-    """A directory or a single file: its digest, which names enter, is that of the local one."""
+    """Its digest, which names enter, is that of the local one."""
     sae = make_sae_dir(tmp_path / "sae", d_in=32)
     base = upload(sae, f"{tmp_path.name}-sae")
     assert sae_digest(str(copy_from_storage(base))) == sae_digest(str(sae))
-    one = copy_from_storage(f"{base}/cfg.json")
-    assert (one.name, one.read_bytes()) == ("cfg.json", (sae / "cfg.json").read_bytes())
     with pytest.raises(SaerayError, match="nowhere: it is not there"):
         copy_from_storage(f"{base}/nowhere")
 
@@ -178,3 +179,60 @@ def test_the_mark_of_a_folder_is_no_file(tmp_path, monkeypatch):
     listed = store.ls(f"/{tmp_path.name}-marked", detail=True)
     monkeypatch.setattr(type(store), "ls", lambda *_, **__: [mark, *listed])
     assert sae_digest(str(copy_from_storage(base))) == sae_digest(str(sae))
+
+
+@pytest.mark.parametrize("name", ["sae_weights.safetensors", "cfg.json"])
+def test_a_single_file_brings_what_it_is_read_with(tmp_path, s3_uri, name):
+    """On a real S3 server either file of a SAELens directory is the whole SAE, presence thresholds too, and nothing
+    else of the folder is copied.
+    """
+    sae = make_sae_dir(tmp_path / "sae", d_in=32, presence=True)
+    (sae / "README.md").write_text("of no matter")
+    fsspec.filesystem("s3").put([str(file) for file in sae.iterdir()], s3_uri + "/sae/")
+    found = sae_path(f"{s3_uri}/sae/{name}")
+    assert sae_digest(found) == sae_digest(str(sae))
+    assert inspect_sae(found)["presence"]
+    assert {file.name for file in Path(found).parent.iterdir()} == {file.name for file in sae.iterdir()} - {"README.md"}
+
+
+def test_a_single_file_that_is_all_comes_alone(tmp_path):
+    """Of a folder of many SAEs one is copied, though the folder is no SAE."""
+    store, base = fsspec.filesystem("memory"), f"{tmp_path.name}-many"
+    for name in ("a.pt", "b.pt", "cfg.json"):
+        store.pipe_file(f"/{base}/{name}", name.encode())
+    found = Path(sae_path(f"memory://{base}/b.pt"))
+    assert [file.name for file in found.parent.iterdir()] == ["b.pt"]
+    assert found.read_bytes() == b"b.pt"
+
+
+def test_weights_without_their_configuration_are_refused(tmp_path):
+    """One line that says what the format is made of."""
+    store, sae = fsspec.filesystem("memory"), make_sae_dir(tmp_path / "sae", d_in=32)
+    store.pipe_file(f"/{tmp_path.name}-bare/sae_weights.safetensors", (sae / "sae_weights.safetensors").read_bytes())
+    with pytest.raises(SaerayError, match=r"found sae_weights\.safetensors; .*a directory with cfg\.json and sae_w"):
+        inspect_sae(sae_path(f"memory://{tmp_path.name}-bare/sae_weights.safetensors"))
+
+
+def test_a_single_file_of_the_hub_brings_them_too(tmp_path, monkeypatch):
+    """The hub is asked for the file, which says when it is not there, and for those beside it at the same revision."""
+    sae = make_sae_dir(tmp_path / "snapshot" / "layer_2", d_in=32)
+    asked = []
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repo, file: asked.append((repo, file)))
+    monkeypatch.setattr(
+        huggingface_hub,
+        "snapshot_download",
+        lambda repo, allow_patterns: (asked.append((repo, *allow_patterns)), str(tmp_path / "snapshot"))[1],
+    )
+    assert sae_digest(sae_path("hub:some/saes/layer_2/cfg.json")) == sae_digest(str(sae))
+    several = ["cfg.json", "sae_weights.safetensors", "presence.safetensors", "activation_scaler.json"]
+    assert asked == [("some/saes", "layer_2/cfg.json"), ("some/saes", *[f"layer_2/{name}" for name in several])]
+
+
+def test_a_file_that_another_client_changes_is_seen(directory, s3_server, s3_uri):
+    """By a process that has looked before, too: s3fs keeps listings for its life."""
+    fsspec.filesystem("s3").put([str(file) for file in directory.iterdir()], s3_uri + "/")
+    before = prepare_from_storage(s3_uri, LAYER, weights=False).digests
+    config = (directory / "config.json").read_bytes()
+    s3_server.filesystem().pipe_file(f"{s3_uri}/config.json", config + b" ")
+    after = prepare_from_storage(s3_uri, LAYER, weights=False).digests
+    assert [name for name in before if before[name] != after[name]] == ["config.json"]
