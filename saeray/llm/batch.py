@@ -5,7 +5,8 @@
 
 A job is called by the hash of the requests that it is made of, and looked for before it is submitted, so a run that was
 killed at any moment finds its job again and pays nothing twice. What a job could not answer, or answered unusably, is
-asked once more one by one.
+asked once more one by one. A job that came to nothing is noted in the cache as spent, and the next run calls its own by
+another name: a service that says "done" of a job without answers says so for ever.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ class _Job:
     def __init__(self, client: Client, backend: BatchBackend, part: dict[str, Request], stage: str) -> None:
         self._client, self._backend, self._stage = client, backend, stage
         self._sender, self._factor = client.sender, client.sender.table.batch
-        self._name = f"saeray-{digest(chr(10).join(part))[:40]}"
+        self._name = self._unspent("\n".join(part))
         self._mark = digest(f"batch\n{self._name}")
         self._todo = {key: request for key, request in part.items() if client.record(key) is None}
         self._part, self.answered = part, len(part) - len(self._todo)
@@ -158,6 +159,14 @@ class _Job:
             raise
         return answers
 
+    def _unspent(self, keys: str) -> str:
+        """The first name for a job of these requests under which none has come to nothing."""
+        while True:
+            name = f"saeray-{digest(keys)[:40]}"
+            if self._client.cache.get(_spent(name)) is None:
+                return name
+            keys += f"\nnot {name}"
+
     def _find(self) -> str | None:
         return self._backend.find_batch(self._name)
 
@@ -181,7 +190,10 @@ class _Job:
         state = self._until(lambda: self._backend.poll_batch(job, list(self._todo)))
         log.info("batch job %s: %s", job, state.state)
         if state.failed is not None:
-            raise Stop(f"the batch job {job} failed ({state.failed}): run the same again, or without batches")
+            self._client.keep({}, {_spent(self._name): {"batch job": self._name, "spent": job}})
+            raise Stop(
+                f"the batch job {job} failed ({state.failed}): run the same again for a new one, or without batches"
+            )
         return state.answers
 
     def _take(self, answers: Mapping[str, BatchAnswer]) -> tuple[dict[str, Reply], int, int]:
@@ -238,6 +250,11 @@ class _Job:
     def _sum(parts: Sequence[Worst]) -> Worst:
         known = [one.pico for one in parts if one.pico is not None]
         return Worst(sum(one.tokens for one in parts), sum(known) if len(known) == len(parts) else None)
+
+
+def _spent(name: str) -> str:
+    """The key of the note that the job of this name came to nothing."""
+    return digest(f"batch spent\n{name}")
 
 
 def _parts(requests: Mapping[str, Request]) -> list[dict[str, Request]]:

@@ -225,14 +225,47 @@ def test_a_job_that_was_never_handed_over_costs_nothing(server: GeminiStandIn) -
         assert client.ledger.summary()["uncertain_calls"] == calls
 
 
-def test_a_done_job_without_answers_is_not_asked_again_at_full_price(server: GeminiStandIn, tmp_path: Path) -> None:
-    """It is one line, and it stays so: nobody pays twice the price without being told."""
+@pytest.mark.parametrize("empty", [1, 2])
+def test_a_rerun_goes_on_after_jobs_that_are_done_and_empty(server: GeminiStandIn, tmp_path: Path, empty: int) -> None:
+    """Each is one line, and nobody pays twice the price without being told; the next run sends a job of its own, though
+    the service still lists the empty ones as done, and a run after that finds the answers.
+    """
+    server.hollow = {f"batches/job{i}" for i in range(empty)}
+    asked = questions(6)
+    for i in range(empty):
+        line = f"the batch job batches/job{i} failed .it is done and holds no answers.: run the same again for a new"
+        with pytest.raises(Stop, match=line), batched(server, tmp_path) as client:
+            verdicts(client, asked)
+        left = client.ledger.summary()
+        assert (left["calls"], left["uncertain_calls"]) == (0, 6)
+    with batched(server, tmp_path) as client:
+        assert verdicts(client, asked) == truth(6)
+        found = client.ledger.summary()
+    assert (found["calls"], found["batched"], found["uncertain_calls"]) == (6, 6, 0)
+    assert found["dollars"] == pytest.approx(server.tokens["in"] * IN + server.tokens["out"] * OUT, rel=1e-12)
+    assert len({job["name"] for job in server.batches.values()}) == len(server.batches) == empty + 1
+    with batched(server, tmp_path) as client:
+        assert verdicts(client, asked) == truth(6)
+        assert (client.ledger.summary()["calls"], client.ledger.summary()["cached"]) == (0, 6)
+    assert (len(server.batches), server.calls["generateContent"]) == (empty + 1, 0)
+
+
+def test_the_job_after_an_empty_one_is_found_again(server: GeminiStandIn, tmp_path: Path) -> None:
+    """Its name, too, follows from the requests and the store: a run that is killed while it is worked on pays once."""
     server.hollow = {"batches/job0"}
-    for _ in range(2):
-        with pytest.raises(Stop, match="it is done and holds no answers"), batched(server, tmp_path) as client:
-            verdicts(client, questions(6))
-        assert client.ledger.summary()["uncertain_calls"] == 6
-    assert (len(server.batches), server.calls["generateContent"]) == (1, 0)
+    with pytest.raises(Stop, match="no answers"), batched(server, tmp_path) as client:
+        verdicts(client, questions(6))
+    server.pending = {"batches/job1"}
+    seen = server.calls["batches.get"]
+    with pytest.raises(KeyboardInterrupt), batched(server, tmp_path) as client:
+        client.complete_many(
+            questions(6), "verify", lambda one: interrupt(one) if server.calls["batches.get"] > seen else None
+        )
+    server.pending.clear()
+    with batched(server, tmp_path) as client:
+        assert verdicts(client, questions(6)) == truth(6)
+        assert client.ledger.totals().total == server.total
+    assert (len(server.batches), server.calls["generateContent"]) == (2, 0)
 
 
 def stop_when_there(server: GeminiStandIn, client: Client) -> None:
