@@ -162,7 +162,7 @@ class Encode:
         try:
             self.encoder = claimed_encoder(_claimed(store, dataset, run), config, device, packed=packed, gpus=gpus)
         except SaerayError as error:  # what a constructor raises reaches the terminal as pages of Ray's own traces
-            self.unable = error.with_traceback(None)  # which would keep what was loaded
+            self.unable = type(error)(str(error))  # whose traceback does not keep what was loaded
         self.attempts = attempts
         self.dataset, self.shards = _dataset(store, dataset, run)
         self._call = _guarded(ENCODED_SCHEMA, self._encode)

@@ -8,8 +8,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
+from saeray.description import ChangedFiles
 from saeray.errors import SaerayError
 from saeray.pipeline import stages
 from saeray.pipeline.attempts import MOST_ATTEMPTS, Attempts
@@ -48,6 +50,19 @@ def test_a_refusal_ends_a_run_in_which_nothing_was_done(monkeypatch: pytest.Monk
     slept: list[float] = []
     one = worker(monkeypatch, SaerayError("no such GPU"), Attempts(), slept)
     assert one._encode({"shard": 7}) == {"shard": 7, "error": "no such GPU", "fatal": True}
+    assert slept == []
+
+
+def test_changed_files_end_a_run_whatever_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once and with the node's address: a new worker there would find the same files, shard after shard."""
+    attempts, slept = Attempts(), list[float]()
+    attempts.begin(1)
+    attempts.finish(1)
+    one = worker(monkeypatch, ChangedFiles("config.json is not what it was"), attempts, slept)
+    for _ in range(2):
+        [row] = one(pa.table({"shard": [7]})).to_pylist()
+        assert row["error"] == "config.json is not what it was (node 10.0.0.1, GPU 3)"
+        assert row["fatal"]
     assert slept == []
 
 
