@@ -93,8 +93,8 @@ def side_by_side(row: Row, result: DiffResult, sides: SideNames) -> str:
     alone = [left for left, right in zip(examples, (*contrast, *(None,) * len(examples)), strict=False) if not right]
 
     def beside(answer: Example) -> str:
-        what = "start of the text" if answer.excerpt.cut_right else "the text"
-        return _column(f"{heads[1]} <small>{what} for the same {key}</small>", [answer])
+        begins = "; it begins:" if answer.excerpt.cut_right else ":"
+        return _column(f"{heads[1]} <small>has none of it for the same {key}{begins}</small>", [answer])
 
     cells = [_column(heads[0], [left]) + beside(right) for left, right in pairs]
     shown = f'<div class="beside">{"".join(cells)}</div>' if pairs else ""

@@ -163,7 +163,7 @@ def test_examples_stand_beside_the_other_sides():
     paired = halved(result(), "prompt_id")
     paired = replace(paired, beside={7: (answer, None)})
     text = words(paired.page())
-    assert "B start of the text for the same prompt_idA list of things …" in text
+    assert "B has none of it for the same prompt_id; it begins:A list of things …" in text
     assert "always for the same prompt_id (2,000 of them)" in text
     paired = replace(paired, beside={7: (None,)})
     assert "where B has it too, for the same prompt_id" in words(paired.page())
