@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from saeray.analysis.diff.confounders import classes
+from saeray.analysis.diff.confounders import classes, separable
 from saeray.analysis.diff.design import Design
 from saeray.analysis.diff.examples import Held, examples
 from saeray.analysis.diff.findings import Candidates, Groups, candidates, grouped, leading
@@ -69,18 +69,22 @@ def correct(measured: Sequence[Measured], options: Options) -> list[dict[str, An
     """The columns `q`, `separable_from_length` and `separable_from_given` of each comparison.
 
     False discoveries are counted over all latents of all comparisons together. Of the latents that pass, those are
-    separable that differ by more than `keep` within classes of length too, and there by more than chance, again with
-    Benjamini-Hochberg; of a latent that does not pass its size within classes alone is looked at.
+    separable that differ by more than `keep` within classes of length too, and there by more than chance in documents
+    that did not choose them (`confounders.separable`); of a latent that does not pass its size within classes alone is
+    looked at.
     """
     q = _together([one.figures.p for one in measured])
     passes = [(own <= options.q) & (np.abs(one.proposed) > options.keep) for own, one in zip(q, measured, strict=True)]
-    apart = _separable(measured, passes, [(one.level, one.figures.p_level) for one in measured], options)
+    found = [one.figures for one in measured]
+    by_length = [(m.level, f.p_level, f.fresh_level) for m, f in zip(measured, found, strict=True)]
+    apart = _separable(measured, passes, by_length, options)
     given: list[Any] = [pa.nulls(one.tested.size, pa.bool_()) for one in measured]
     if options.given is not None:
-        given = _separable(measured, passes, [(one.given, one.figures.p_given) for one in measured], options)
+        by_given = [(m.given, f.p_given, f.fresh_given) for m, f in zip(measured, found, strict=True)]
+        given = _separable(measured, passes, by_given, options)
     return [
-        {"q": own, "separable_from_length": by_length, "separable_from_given": by_given}
-        for own, by_length, by_given in zip(q, apart, given, strict=True)
+        {"q": own, "separable_from_length": from_length, "separable_from_given": from_given}
+        for own, from_length, from_given in zip(q, apart, given, strict=True)
     ]
 
 
@@ -197,22 +201,29 @@ def length_facts(sides: Sequence[Side], inner: Int64) -> dict[str, Any]:
 
 
 def _together(p: Sequence[Any]) -> list[Any]:
-    every = benjamini_hochberg(np.concatenate(p))
-    return np.split(every, np.cumsum([one.size for one in p])[:-1])
+    return _apart(benjamini_hochberg(np.concatenate(p)), p)
+
+
+def _apart(joined: NDArray[Any], like: Sequence[Any]) -> list[Any]:
+    return np.split(joined, np.cumsum([one.size for one in like])[:-1])
 
 
 def _separable(
-    measured: Sequence[Measured], passes: Sequence[Bool], within: Sequence[tuple[Any, Any]], options: Options
+    measured: Sequence[Measured], passes: Sequence[Bool], within: Sequence[tuple[Any, Any, Any]], options: Options
 ) -> list[Bool]:
-    """`within`: of each comparison the difference within classes, and the p-value of that."""
-    beyond = [
-        np.sign(one.proposed) * np.nan_to_num(level) > options.keep
-        for one, (level, _) in zip(measured, within, strict=True)
-    ]
-    chance = _together([p[own] for (_, p), own in zip(within, passes, strict=True)])
-    for apart, own, q in zip(beyond, passes, chance, strict=True):
-        apart[own] &= q <= options.q
-    return beyond
+    """`within`: of each comparison the difference within classes, the p-value of that, and the fresh one."""
+    beyond = np.concatenate(
+        [
+            np.sign(one.proposed) * np.nan_to_num(level) > options.keep
+            for one, (level, _, _) in zip(measured, within, strict=True)
+        ]
+    )
+    passing = np.concatenate(passes)
+    p = np.concatenate([one for _, one, _ in within])
+    fresh = None if within[0][2] is None else np.concatenate([one for _, _, one in within])
+    borne_out = np.concatenate([one.columns["confirmed"] for one in measured])
+    found = separable(p, fresh, passing & beyond, borne_out, options.q)
+    return _apart(np.where(passing, found, beyond), passes)
 
 
 def _overlap(sides: Sequence[Side], inner: Int64) -> float:

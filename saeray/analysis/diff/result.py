@@ -32,9 +32,10 @@ class DiffResult:
     holds the shown findings' leading latents, `beside` what the other side has to that, `names` what these are called
     here.
 
-    With halves, `p`, `q`, `proposed_difference`, `separable_from_length`, `separable_from_given`, groups, order and
-    names are of the documents that propose, every other figure, the evidence and what the names' tests find are of
-    those that verify.
+    With halves, `p`, `q`, `proposed_difference`, groups, order and names are of the documents that propose, every other
+    figure, the evidence and what the names' tests find are of those that verify. `separable_from_length` and
+    `separable_from_given` rest on both: the one half says which way and how likely, the other whether. So of what is
+    kept, the difference at equal length is a little too large.
     """
 
     rows: pa.Table

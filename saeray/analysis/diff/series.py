@@ -46,7 +46,8 @@ class SeriesResult:
     the fitted slope), lower, upper, p, q, proposed_change, confirmed, change_at_equal_length, separable_from_length,
     monotone (1, -1, 0), monotone_proposed, frequencies (a version each), documents, label, finding. `rising`,
     `falling`: findings; `by_length`: what is not separable from length. `passing`, `set_aside`: latents of these before
-    the cut. With halves p, q, proposed_change and what is chosen come from the one half, the rest from the other.
+    the cut. With halves p, q and proposed_change come from the one half, separable_from_length from both, the rest from
+    the other.
     """
 
     rows: pa.Table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import reduce
 from operator import add
 from typing import Any
@@ -30,8 +30,9 @@ Float64 = NDArray[np.float64]
 class Tested:
     """float64[m] each. `p`: two-sided against one other, else the largest one-sided one. `lower`, `upper`: of the
     difference in the verifying half; `upper` is NaN against several. `p_level`, `p_given`: one-sided, of the proposed
-    difference from all others together within classes of length and of the other channel. `union` int64[halves, 2, m]:
-    keys with the latent, in the target and in any other, where that is what counts.
+    difference from all others together within classes of length and of the other channel, in the proposing half;
+    `fresh_level`, `fresh_given`: the same in the verifying one, None where there are no halves. `union` int64[halves,
+    2, m]: keys with the latent, in the target and in any other, where that is what counts.
     """
 
     p: Float64
@@ -39,6 +40,8 @@ class Tested:
     upper: Float64
     p_level: Float64
     p_given: Float64 | None = None
+    fresh_level: Float64 | None = None
+    fresh_given: Float64 | None = None
     union: Int64 | None = None
 
     @staticmethod
@@ -59,17 +62,9 @@ def unpaired(halves: Halves, tested: Int64) -> Tested:
     others = range(1, len(propose))
     one = len(propose) == 2
     p = [fisher_midp(counts[0], n[0], counts[i], n[i], "two-sided" if one else "greater") for i in others]
-    # Against all others as one: within a class of length each of them alone may have hardly a document.
-    two = propose[0], reduce(add, propose[1:])
-    given = _by_given(two, tested)
     m, seen = _totals(verify, tested)
-    return _against(
-        p,
-        [newcombe(seen[0], m[0], seen[i], m[i]) for i in others],
-        mantel(*_by_length(two, tested), (1, 0)),
-        None if given is None else mantel(*given, (1, 0)),
-        sign,
-    )
+    within = [_within(half, tested) for half in ((propose,) if verify[0] is propose[0] else (propose, verify))]
+    return _against(p, [newcombe(seen[0], m[0], seen[i], m[i]) for i in others], within, sign)
 
 
 def paired(design: Design, rows: Sequence[Rows], n_classes: int) -> Tested:
@@ -90,17 +85,9 @@ def paired(design: Design, rows: Sequence[Rows], n_classes: int) -> Tested:
         p = [_p(own, propose, i, several) for i in range(1, len(rows))]
         limits = [_limits(held, verify, i, several) for i in range(1, len(rows))]
     sign = _sign([_sums(one.here) / max(one.here.shape[0], 1) for one in own])
-    keys = propose.keys or ()
-
-    two = Rows.pooled(own[1:])
-    both = (own[0].here, two.here), (own[0].length, two.length), (keys[0], np.concatenate(keys[1:]))
-    z_given = None
-    if own[0].given is not None and two.given is not None:
-        given = [np.asarray(one.toarray(), np.int64) for one in (own[0].given, two.given)]
-        z_given = mantel_by_key(both[0], given, both[2], propose.n_keys, 2)
-    z_level = mantel_by_key(*both, propose.n_keys, n_classes)
-    found = _against(p, limits, z_level, z_given, sign, several=len(rows) > 2)
-    return Tested(found.p, found.lower, found.upper, found.p_level, found.p_given, union)
+    halved = [(own, propose)] if masks is None else [(own, propose), (held, verify)]
+    within = [_within_keys(one, half, n_classes) for one, half in halved]
+    return replace(_against(p, limits, within, sign, several=len(rows) > 2), union=union)
 
 
 def key_limits(
@@ -136,20 +123,42 @@ def key_limits(
 def _against(
     p: Sequence[Float64],
     limits: Sequence[tuple[Float64, Float64]],
-    z_level: Float64,
-    z_given: Float64 | None,
+    within: Sequence[tuple[Float64, Float64 | None]],
     sign: Float64,
     several: bool | None = None,
 ) -> Tested:
-    """Of the figures against each other side those against all of them."""
+    """Of the figures against each other side those against all of them. `within`: of each half z within classes of
+    length and of the other channel."""
     several = len(p) > 1 if several is None else several
     lower, upper = limits[0]
     if several:
         # Against several the claim is one-sided, so there is a lower bound and no upper one (spec section 6).
         lower, upper = np.min([low for low, _ in limits], axis=0), np.full(lower.size, np.nan)
         sign = np.ones_like(sign)
-    p_given = None if z_given is None else ndtr(-sign * z_given)
-    return Tested(intersection_union(p), lower, upper, ndtr(-sign * z_level), p_given)
+
+    def one_sided(z: Float64 | None) -> Float64 | None:
+        return None if z is None else np.asarray(ndtr(-sign * z), np.float64)
+
+    (z_level, z_given), *other = within
+    fresh = [one_sided(z) for z in other[0]] if other else [None, None]
+    return Tested(intersection_union(p), lower, upper, ndtr(-sign * z_level), one_sided(z_given), *fresh)
+
+
+def _within(sides: Sequence[Counts], tested: Int64) -> tuple[Float64, Float64 | None]:
+    # Against all others as one: within a class of length each of them alone may have hardly a document.
+    two = sides[0], reduce(add, sides[1:])
+    given = _by_given(two, tested)
+    return mantel(*_by_length(two, tested), (1, 0)), None if given is None else mantel(*given, (1, 0))
+
+
+def _within_keys(rows: Sequence[Rows], design: Design, n_classes: int) -> tuple[Float64, Float64 | None]:
+    two, keys = Rows.pooled(rows[1:]), design.keys or ()
+    here, key = (rows[0].here, two.here), (keys[0], np.concatenate(keys[1:]))
+    z_given = None
+    if rows[0].given is not None and two.given is not None:
+        given = [np.asarray(one.toarray(), np.int64) for one in (rows[0].given, two.given)]
+        z_given = mantel_by_key(here, given, key, design.n_keys, 2)
+    return mantel_by_key(here, (rows[0].length, two.length), key, design.n_keys, n_classes), z_given
 
 
 def _p(rows: Sequence[Rows], design: Design, i: int, several: bool) -> Float64:

@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 from scipy.special import ndtr
 from scipy.stats import t as student
 
-from saeray.analysis.diff.confounders import mantel
+from saeray.analysis.diff.confounders import mantel, separable
 from saeray.analysis.diff.counts import Counts, Halves, postings
 from saeray.analysis.diff.design import Design
 from saeray.analysis.diff.options import Options
@@ -70,15 +70,15 @@ def trends(
         lower, upper = slope_limits(seen, m)
     else:
         p, lower, upper = _paired(corpus, design, tested, runs(postings(halves, tested), corpus.code.size), inner)
-    strata = np.array([[s.documents[tested] for s in c.strata] for c in propose])
-    sizes = np.array([[s.n_documents for s in c.strata] for c in propose])[:, :, None]
     sign = np.sign(proposed)
-    p_level = ndtr(-sign * mantel(strata, sizes, np.arange(versions)))
+    p_level = [ndtr(-sign * _within(half, tested)) for half in (propose, verify)]
     level = [_level(half, tested, steps) for half in (propose, verify)]
     q = benjamini_hochberg(p)
     passes = (q <= options.q) & (np.abs(proposed) > options.keep)
     apart = sign * np.nan_to_num(level[0]) > options.keep
-    apart[passes] &= benjamini_hochberg(p_level[passes]) <= options.q
+    fresh = None if design.proposing is None else p_level[1]
+    confirmed = np.where(proposed > 0, lower > 0, (proposed < 0) & (upper < 0))
+    apart = np.where(passes, separable(p_level[0], fresh, passes & apart, confirmed, options.q), apart)
     return {
         "latent": tested.astype(np.uint32),
         "change": steps * slope(seen, m),
@@ -87,7 +87,7 @@ def trends(
         "p": p,
         "q": q,
         "proposed_change": proposed,
-        "confirmed": np.where(proposed > 0, lower > 0, (proposed < 0) & (upper < 0)),
+        "confirmed": confirmed,
         "change_at_equal_length": pa.array(level[1], from_pandas=True),
         "separable_from_length": apart,
         "monotone": monotone(seen, m),
@@ -95,6 +95,13 @@ def trends(
         "frequencies": pa.array((seen / m[:, None]).T.tolist(), pa.list_(pa.float64())),
         "documents": pa.array(seen.T.tolist(), pa.list_(pa.int64())),
     }
+
+
+def _within(half: Sequence[Counts], tested: Int64) -> Float64:
+    """z of the trend within classes of length."""
+    documents = np.array([[s.documents[tested] for s in c.strata] for c in half])
+    sizes = np.array([[s.n_documents for s in c.strata] for c in half])[:, :, None]
+    return mantel(documents, sizes, np.arange(len(half)))
 
 
 def _level(half: Sequence[Counts], tested: Int64, steps: int) -> Float64:
