@@ -21,7 +21,7 @@ from saeray.analysis.diff.plain_tests import DOCUMENTS, with_shares
 from saeray.analysis.diff.result import DiffResult
 from saeray.analysis.sides import Side
 from saeray.labels.meanings import Meanings
-from saeray.stats.length import SMALLEST, edges, probability_longer
+from saeray.stats.length import edges, probability_longer
 from saeray.stats.significance import benjamini_hochberg
 
 Bool = NDArray[np.bool_]
@@ -32,7 +32,8 @@ SHOWN = 20
 #: A side counts as longer when a random document of it is longer than one of the other with more than this chance.
 NOTICEABLE = 0.55
 #: The columns of `rows`, in order. `other`: the other side with the highest frequency; `documents`: the documents
-#: (keys, against a union) with the latent on each side, target first.
+#: (keys, against a union) with the latent on each side, target first. `separable_from_...`: of a latent that passes
+#: whether both halves together show more than length explains, or the other channel (`confounders.separable`).
 COLUMNS = (
     "latent", "difference", "lower", "upper", "p", "q", "proposed_difference", "confirmed", "frequency_target",
     "frequency_other", "other", "documents", "difference_at_equal_length", "separable_from_length", "difference_given",
@@ -227,11 +228,11 @@ def _separable(
 
 
 def _overlap(sides: Sequence[Side], inner: Int64) -> float:
-    """Share of all documents in classes of length that every side has, as `stats.length.standardise` takes them."""
+    """Share of all documents in classes of length that every side has; `stats.length.standardise` takes no others."""
     n = np.array(
         [np.bincount(np.searchsorted(inner, s.lengths, side="right"), minlength=len(inner) + 1) for s in sides]
     )
-    return float(n[:, (n >= SMALLEST).all(axis=0)].sum() / n.sum())
+    return float(n[:, (n > 0).all(axis=0)].sum() / n.sum())
 
 
 def _facts(design: Design) -> list[dict[str, Any]]:

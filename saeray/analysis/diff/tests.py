@@ -14,7 +14,7 @@ from scipy.sparse import csr_array
 from scipy.special import ndtr
 from scipy.stats import t as student
 
-from saeray.analysis.diff.confounders import mantel, mantel_by_key
+from saeray.analysis.diff.confounders import mantel, mantel_by_key, skewness, tail
 from saeray.analysis.diff.counts import Counts, Halves
 from saeray.analysis.diff.design import Design
 from saeray.analysis.diff.presence import Rows
@@ -24,6 +24,9 @@ from saeray.stats.significance import fisher_midp, intersection_union
 
 Int64 = NDArray[np.int64]
 Float64 = NDArray[np.float64]
+
+#: z and its law's skewness, within classes of length, and of the other channel where one is given.
+Within = list[tuple[Float64, Float64 | float]]
 
 
 @dataclass(frozen=True)
@@ -123,12 +126,12 @@ def key_limits(
 def _against(
     p: Sequence[Float64],
     limits: Sequence[tuple[Float64, Float64]],
-    within: Sequence[tuple[Float64, Float64 | None]],
+    within: Sequence[Within],
     sign: Float64,
     several: bool | None = None,
 ) -> Tested:
     """Of the figures against each other side those against all of them. `within`: of each half z within classes of
-    length and of the other channel."""
+    length, and of the other channel where one is given."""
     several = len(p) > 1 if several is None else several
     lower, upper = limits[0]
     if several:
@@ -136,29 +139,30 @@ def _against(
         lower, upper = np.min([low for low, _ in limits], axis=0), np.full(lower.size, np.nan)
         sign = np.ones_like(sign)
 
-    def one_sided(z: Float64 | None) -> Float64 | None:
-        return None if z is None else np.asarray(ndtr(-sign * z), np.float64)
+    p_within = [[tail(sign * z, sign * skewed) for z, skewed in half] for half in within]
+    names = ("p_level", "p_given"), ("fresh_level", "fresh_given")
+    named: dict[str, Any] = {
+        name: p for half, own in zip(names, p_within, strict=False) for name, p in zip(half, own, strict=False)
+    }
+    return Tested(p=intersection_union(p), lower=lower, upper=upper, **named)
 
-    (z_level, z_given), *other = within
-    fresh = [one_sided(z) for z in other[0]] if other else [None, None]
-    return Tested(intersection_union(p), lower, upper, ndtr(-sign * z_level), one_sided(z_given), *fresh)
 
-
-def _within(sides: Sequence[Counts], tested: Int64) -> tuple[Float64, Float64 | None]:
+def _within(sides: Sequence[Counts], tested: Int64) -> Within:
     # Against all others as one: within a class of length each of them alone may have hardly a document.
     two = sides[0], reduce(add, sides[1:])
-    given = _by_given(two, tested)
-    return mantel(*_by_length(two, tested), (1, 0)), None if given is None else mantel(*given, (1, 0))
+    found = (_by_length(two, tested), _by_given(two, tested))
+    return [(mantel(*one, (1, 0)), skewness(*one, (1, 0))) for one in found if one is not None]
 
 
-def _within_keys(rows: Sequence[Rows], design: Design, n_classes: int) -> tuple[Float64, Float64 | None]:
+def _within_keys(rows: Sequence[Rows], design: Design, n_classes: int) -> Within:
+    """The variance between keys is that seen, which leaves no skewness to allow for."""
     two, keys = Rows.pooled(rows[1:]), design.keys or ()
     here, key = (rows[0].here, two.here), (keys[0], np.concatenate(keys[1:]))
-    z_given = None
+    found = [mantel_by_key(here, (rows[0].length, two.length), key, design.n_keys, n_classes)]
     if rows[0].given is not None and two.given is not None:
         given = [np.asarray(one.toarray(), np.int64) for one in (rows[0].given, two.given)]
-        z_given = mantel_by_key(here, given, key, design.n_keys, 2)
-    return mantel_by_key(here, (rows[0].length, two.length), key, design.n_keys, n_classes), z_given
+        found.append(mantel_by_key(here, given, key, design.n_keys, 2))
+    return [(z, 0.0) for z in found]
 
 
 def _p(rows: Sequence[Rows], design: Design, i: int, several: bool) -> Float64:

@@ -9,10 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from scipy.special import ndtr
 from scipy.stats import t as student
 
-from saeray.analysis.diff.confounders import mantel, separable
+from saeray.analysis.diff.confounders import mantel, separable, skewness, tail
 from saeray.analysis.diff.counts import Counts, Halves, postings
 from saeray.analysis.diff.design import Design
 from saeray.analysis.diff.options import Options
@@ -71,7 +70,7 @@ def trends(
     else:
         p, lower, upper = _paired(corpus, design, tested, runs(postings(halves, tested), corpus.code.size), inner)
     sign = np.sign(proposed)
-    p_level = [ndtr(-sign * _within(half, tested)) for half in (propose, verify)]
+    p_level = [_within(half, tested, sign) for half in (propose, verify)]
     level = [_level(half, tested, steps) for half in (propose, verify)]
     q = benjamini_hochberg(p)
     passes = (q <= options.q) & (np.abs(proposed) > options.keep)
@@ -97,11 +96,12 @@ def trends(
     }
 
 
-def _within(half: Sequence[Counts], tested: Int64) -> Float64:
-    """z of the trend within classes of length."""
+def _within(half: Sequence[Counts], tested: Int64, sign: Float64) -> Float64:
+    """One-sided p-values of the trend within classes of length."""
     documents = np.array([[s.documents[tested] for s in c.strata] for c in half])
     sizes = np.array([[s.n_documents for s in c.strata] for c in half])[:, :, None]
-    return mantel(documents, sizes, np.arange(len(half)))
+    found = documents, sizes, np.arange(len(half))
+    return tail(sign * mantel(*found), sign * skewness(*found))
 
 
 def _level(half: Sequence[Counts], tested: Int64, steps: int) -> Float64:
