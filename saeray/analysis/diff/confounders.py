@@ -22,7 +22,7 @@ Int64 = NDArray[np.int64]
 Float64 = NDArray[np.float64]
 
 #: Classes of length: at least these and at most those, one for each 6 documents of the smallest side. Of corpora of one
-#: source in which the target is shorter than seven times as many others, 100 against 700 documents a half, 3 of 40
+#: source in which the target is shorter than seven times as many others, 100 against 700 documents a half, 4 of 40
 #: report a latent; with one class for each 12 it is 18 of 30, as lengths then still differ within the outer classes. It
 #: costs power: 78% for 81% of differences of 25 points, with 100 a side and half and lengths twice as long.
 FEWEST, MOST, EACH = 5, 20, 6
