@@ -27,8 +27,8 @@ Float64 = NDArray[np.float64]
 #: costs power: 78% for 81% of differences of 25 points, with 100 a side and half and lengths twice as long.
 FEWEST, MOST, EACH = 5, 20, 6
 #: What a standard deviation within classes in the proposing half is worth as a weight, in logarithms, and how many of
-#: them count. Of slopes 1 to 3 and caps 2.5 to 4 this kept most or within a point of it, with 20 to 2,000 true
-#: differences among 3,000 to 5,000; a plain screen at p 0.01 keeps 2 to 5 points fewer.
+#: them count. Of slopes 1 to 3 and caps 2.5 to 4 this is within two points of what keeps most, with 20 to 2,000
+#: true differences among 3,000 to 5,000; a plain screen at p 0.01 keeps 1 to 5 points fewer.
 SLOPE, CAP = 2.0, 3.0
 
 
@@ -93,7 +93,8 @@ def skewness(counts: ArrayLike, n: ArrayLike, scores: ArrayLike) -> Float64:
 def tail(z: Float64, skewed: Float64 | float = 0.0) -> Float64:
     """Chance of more than `z` standard deviations, of the gamma law with that skewness (Pearson's type III), of the
     normal one where it has none. A latent in five documents, all on a side with an eighth of 800: their chance is 3e-5,
-    the normal law says 2e-9 and this 1e-4. With the normal law 5 of 30 corpora of one source, cut so, report some."""
+    the normal law says 2e-9 and this 1e-4. With the normal law 5 of 30 corpora of one source,
+    the one side an eighth and longer, report some; with this 0 of 40."""
     z, skewed = np.broadcast_arrays(z, skewed)
     # Below it the two differ by 1% at 4 deviations, and the shape 4 / skewness^2 grows without bound.
     some = np.abs(skewed) > 1e-3
