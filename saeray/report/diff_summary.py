@@ -147,7 +147,8 @@ def how_to_read(result: DiffResult) -> str:
         "marked words": "what the search finds; where no name holds, where the feature is strongest in that text.",
         "latent": "a feature of text that the encoder has learned; a text has it or not. Findings rest on latents; its "
         "number is only its address. It and its name seldom go through quite the same texts.",
-        "at equal length": "the difference if all sides had texts of the same lengths.",
+        "at equal length": "the difference among texts of the lengths that all sides have; a little too large where "
+        "texts are few, as only what shows there is listed.",
         "q": "the share of false ones to expect among all findings that are at least as clear: 0.05 is one in twenty.",
     }
     if not result.names.of:
