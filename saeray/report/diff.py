@@ -75,7 +75,7 @@ def _direction(result: DiffResult, side: int, sides: SideNames, scale: float) ->
             folded.append(f"<details><summary>{said}</summary>{drawn}{_cut(groups, result)}</details>")
     if first or folded:
         whose = sides.drawn(0) if side == 0 else sides.others()
-        lede = "The largest first within each group, with the strongest sentences of each."
+        lede = "In each group what differs most at equal length comes first, with the strongest sentences of each."
         heading = f'<span id="{evidence(side)}">The evidence: more in {whose}</span>'
         yield section(heading, f'<p class="soft">{lede if first else "None that holds."}</p>', *first, *folded)
 
