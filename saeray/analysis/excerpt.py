@@ -76,13 +76,18 @@ def excerpt(text: str, start: int, end: int, width: int = 200) -> Excerpt:
 def around(text: str, places: Sequence[tuple[int, int]], near: int) -> Excerpt:
     """The excerpt about the place that is nearest to character `near`, with all `places` in it marked; a long place by
     its beginning. `places`: (start, end), in order, at least one."""
-    short = [(start, min(end, start + LONGEST_TOKEN)) for start, end in places]
+    short = [(start, _beginning(text, start, end)) for start, end in places]
     chosen = min(short, key=lambda place: max(place[0] - near, near - place[1], 0))
     found = excerpt(text, *chosen)
     first = chosen[0] - len(found.before)
     last = chosen[1] + len(found.after)
     inside = (place for place in short if place != chosen and first <= place[0] and place[1] <= last)
     return replace(found, also=tuple((start - first, end - first) for start, end in inside))
+
+
+def _beginning(text: str, start: int, end: int) -> int:
+    """Where a long place is cut: after a word."""
+    return end if end - start <= LONGEST_TOKEN else _word_end(text, start + 1, start + LONGEST_TOKEN)
 
 
 def normalised(token: str) -> str:

@@ -44,7 +44,7 @@ MANNER: dict[str, tuple[str, str, str]] = {
     ),
     "first_person_plural": ("first person plural: we, us, our", "", "we us our ours ourselves we're we've we'll"),
     "second_person": ("second person, addressing you", "", "you your yours yourself you're you've you'll you'd u ur"),
-    "third_person": ("he and she, third-person narration", "", "he him his himself she her hers herself"),
+    "third_person": ("third person: he, she, his", "", "he him his himself she her hers herself"),
     "hedging": (
         "hedging and uncertainty",
         "",

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from saeray.analysis.diff.claims import claimed
+from saeray.analysis.diff.claims import claim_of
 from saeray.report.diff_shares import Shares, shares_of
 from saeray.report.diff_sides import SideNames, colour
 from saeray.report.page import percent, points, tiny
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 #: A token below one in a hundred says nothing of the latent.
 COMMON = 0.01
-#: A difference of which less than this is left at equal length is said to be partly length.
+#: Of a difference of which less than this is left at equal length it is said how much.
 MOSTLY = 0.6
 
 
@@ -32,7 +32,7 @@ def anchor(latent: int) -> str:
 
 def said(called: Name) -> str:
     """What is claimed of the texts, as HTML: the part of a name that its test asks."""
-    return name(claimed(called.text, called.test)[0].removeprefix("texts with "))
+    return name(claim_of(called).removeprefix("texts with "))
 
 
 def guess(row: Row, evidence: Evidence, lead: str = "a feature; ") -> str:
@@ -141,11 +141,11 @@ def _verdicts(row: Row, shown: Shares, group: LatentGroup, result: DiffResult) -
         return
     if result.parameters.get("halves"):
         yield "good", "confirmed on fresh texts"
-    # The half that chose it says whether length explains the latent; of what is claimed something must be left here.
+    # Length is looked at twice: within its classes the latent must differ, and of what is claimed something be left.
     level = shown.name.level if shown.name else row["difference_at_equal_length"]
     left = row["separable_from_length"] and (level is None or level * shown.difference > 0)
     if left and level is not None and abs(level) < MOSTLY * abs(shown.difference):
-        yield "bad", f"partly length: {points(level)} at equal length"
+        yield "", f"{100 * abs(level):.0f} of the {shown.points} points at equal length"
     else:
         yield ("good", "not explained by length") if left else ("bad", "length may explain it")
     if row.get("difference_given") is not None:
@@ -211,8 +211,9 @@ def _statistics(row: Row, shown: Shares, sides: SideNames, result: DiffResult) -
     yield "– q", tiny(row["q"])
     called = result.names.of.get(row["latent"])
     if called is not None:
-        what = "it" if shown.name else f"a search for “{name(called.text)}” ({_both(called.holds)})"
-        yield "search and latent", f"{what} tells in {called.agreement:.0%} where the latent is (50% is chance)"
+        what = "the search" if shown.name else f"a search for “{name(called.text)}” ({_both(called.holds)})"
+        pairs = f"{called.agreement:.0%} of pairs of texts (50% is chance)"
+        yield "search and latent", f"where {what} finds something the latent is stronger, in {pairs}"
 
 
 def _both(shares: Sequence[float]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from saeray.analysis.diff.names import Kind
+from saeray.report.diff_aside import many
 from saeray.report.diff_finding import anchor, guess, said
 from saeray.report.diff_shares import shares_of
 from saeray.report.diff_sides import SideNames
@@ -22,6 +23,7 @@ IN_SHORT = 6
 GUESSES, ENOUGH = 8, 3
 KINDS: dict[Kind, str] = {"form": "Form and behaviour", "topic": "Topics", "words": "Words and marks"}
 
+HALVES = "What differs was sought in about half of them."
 GUESSED = (
     "Each of these features differs, but it is not known what it is. “Perhaps” is what it is called on other texts; no "
     "search of these texts bears it out. Read its sentences before you believe it."
@@ -35,9 +37,13 @@ def summary(result: DiffResult, sides: SideNames) -> Iterator[str]:
     perhaps = [guesses(result, order, sides) for order in orders]
     yield f"<p>{_compared(result, sides)} {_lede(result, sides, any(lists), any(perhaps))}</p>"
     for side, (named, unnamed) in enumerate(zip(lists, perhaps, strict=True)):
-        if not named and not unnamed:
-            continue
+        if side and sides.several:
+            continue  # less than each of several says nothing: each may be another
         own, other = (sides.drawn(0), sides.others())[:: 1 if side == 0 else -1]
+        if not named and not unnamed:
+            if any(lists) or any(perhaps):
+                yield f"<h2>More often in {own} than in {other}</h2><p>{_nothing(result, side)}</p>"
+            continue
         yield f"<h2>More often in {own} than in {other}</h2>"
         yield from named
         if unnamed:
@@ -51,9 +57,21 @@ def summary(result: DiffResult, sides: SideNames) -> Iterator[str]:
             yield f"<details{'' if folded else ' open'}><summary>{said}</summary>{body}</details>"
 
 
+def _nothing(result: DiffResult, side: int) -> str:
+    """Why a direction is empty."""
+    signs = [result.row(group.latents[0])["difference"] > 0 for group in result.by_length]
+    aside = sum(above == (side == 0) for above in signs)
+    why = f" Length may explain {many(aside, 'difference')} of this direction." if aside else ""
+    weak = " What was proposed the fresh texts do not confirm." if result.order(side).weak else ""
+    return f"Nothing that is clearer than chance.{weak}{why}"
+
+
 def _lede(result: DiffResult, sides: SideNames, named: bool, guessed: bool) -> str:
     if named:
-        return f"{_percentages(result, sides)} Follow a line to its sentences and its statistics."
+        first = ""
+        if result.length["differs"]:
+            first = " In each group what differs most among texts of like length comes first."
+        return f"{_percentages(result, sides)}{first} Follow a line to its sentences and its statistics."
     if guessed:
         return f"They differ, but nothing that differs has a name that holds here.{_guessed(result, sides)}"
     if result.more or result.less:
@@ -76,34 +94,26 @@ def _percentages(result: DiffResult, sides: SideNames) -> str:
                 of = f"texts drawn from {'the rest' if halves else 'them'}, {sides.numbers(searched)},"
             elif halves:
                 of = f"the rest, {sides.numbers(searched)},"
-    each = f"ach percentage is the share of {of} in which a search finds what is named."
-    return f"About half of them chose what to look at; e{each}" if halves else f"E{each}"
+    each = f"Each percentage is the share of {of} in which a program’s search finds what is named."
+    return f"{HALVES} {each}" if halves else each
 
 
 def _guessed(result: DiffResult, sides: SideNames) -> str:
     if not result.parameters.get("halves"):
         return ""
     rest = sides.numbers(sides.sizes)
-    return f" About half of them chose what to look at; each percentage is a share of the rest, {rest}."
+    return f" {HALVES} Each percentage is a share of the rest, {rest}."
 
 
 def listed(result: DiffResult, order: Order, sides: SideNames, most: int, page: str = "") -> Iterator[str]:
-    """The findings of a direction that stand, a list a kind with at most `most` lines. `page`: the page that has their
-    cards, where it is another than this; there every line begins with the target."""
+    """The findings of a direction that stand, a list a kind; what is beyond `most` lines is folded. `page`: the page
+    that has their cards, where it is another than this; there every line begins with the target."""
     for kind, groups in order.standing:
-        shown = [_line(result, group, sides, page) for group in groups[:most]]
+        lines = [_line(result, group, sides, page) for group in groups]
+        yield f'<h3 class="kind">{KINDS[kind]}</h3><ul class="short">{"".join(lines[:most])}</ul>'
         if len(groups) > most:
             more = f"and {len(groups) - most:,} more"
-            if any(group.latents[0] in result.evidence for group in order.best):
-                side = 0 if groups[0] in result.more else 1
-                more = f'<a href="{page}#{evidence(side)}">{more}</a>'
-            shown.append(f'<li class="soft">{more}</li>')
-        yield f'<h3 class="kind">{KINDS[kind]}</h3><ul class="short">{"".join(shown)}</ul>'
-
-
-def evidence(side: int) -> str:
-    """The id of the section with the cards of a direction."""
-    return f"evidence-{side}"
+            yield f'<details><summary>{more}</summary><ul class="short">{"".join(lines[most:])}</ul></details>'
 
 
 def _line(result: DiffResult, group: LatentGroup, sides: SideNames, page: str) -> str:
@@ -139,8 +149,8 @@ def _compared(result: DiffResult, sides: SideNames) -> str:
 def how_to_read(result: DiffResult) -> str:
     """The page's words, for who sees such a page for the first time."""
     lines = {
-        "search": "each name is taken literally: a program looks in every text for the words, marks or form that it "
-        "says.",
+        "search": "a program looks in every text for the words, marks or form that the name says; after a colon stand "
+        "those that it finds most. What it finds is marked in the sentences.",
         "points": "percentage points: 40% against 6% are 34 points more.",
         "bars": "the share of texts on each side; the dark line is its 95% interval.",
         "fresh texts": "texts that had no part in choosing what to look at.",

@@ -40,15 +40,16 @@ def _tested(result: DiffResult) -> Iterator[str]:
                 "alone may make such a one; with more texts a smaller one would count."
             )
         return
-    yield (
-        f"{what}. {found:,} differ by more than {100 * keep:g} points; at most {100 * q:g}% of them are to be expected "
-        "by chance."
-    )
     groups = (*result.more, *result.less)
     taken = sum(len(group.latents) for group in groups)
+    together = ""
     if len(groups) < found:
         some = "They" if taken == found else f"The strongest {taken:,} of them"
-        yield f"{some} make {many(len(groups), 'difference')}, those that mean the same taken together."
+        together = f" {some} make {many(len(groups), 'difference')}, those that mean the same taken together."
+    yield (
+        f"{what}. {found:,} differ by more than {100 * keep:g} points; of them at most {100 * q:g}% are to be expected "
+        f"by chance.{together}"
+    )
 
 
 def _halves(result: DiffResult, sides: SideNames) -> Iterator[str]:
@@ -66,10 +67,9 @@ def _halves(result: DiffResult, sides: SideNames) -> Iterator[str]:
         if found:
             rest = f" The other {weak:,} they do not confirm, or not as named; these are folded away." if weak else ""
             confirmed = f"{named + bare:,} of the {found:,} that were proposed"
-            yield f"The fresh texts confirm {confirmed}: {_names(named, bare)}.{rest}"
             yield (
-                "A small difference may be a little smaller than it looks, as only confirmed ones are listed. Each "
-                "interval is for its finding alone."
+                f"The fresh texts confirm {confirmed}: {_names(named, bare)}.{rest} A small difference may be a little "
+                "smaller than it looks, as only confirmed ones are listed. Each interval is for its finding alone."
             )
         return
     if found:

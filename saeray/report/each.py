@@ -52,13 +52,13 @@ def _compared(result: EachResult) -> str:
 
 def _percentages(result: EachResult) -> str:
     """Of which texts the percentages are shares; how many where it is as many of every value."""
-    each = "ach percentage is the share of {} in which a search finds what is named."
+    each = "Each percentage is the share of {} in which a program’s search finds what is named."
     if not result.parameters["halves"]:
-        return f"E{each.format('texts')}"
+        return each.format("texts")
     names = (one.called(group) for one in result.results.values() for side in (0, 1) for group in one.order(side).best)
     read = {called.read[0] for called in names if called and called.read}
     many = f" ({read.pop():,} of each {name(result.column)})" if len(read) == 1 else ""
-    return f"About half of the texts chose what to look at; e{each.format(f'the rest{many}')}"
+    return f"What differs was sought in about half of the texts. {each.format(f'the rest{many}')}"
 
 
 def _row(result: EachResult, value: str, one: DiffResult) -> str:

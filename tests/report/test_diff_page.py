@@ -99,7 +99,10 @@ def test_findings_without_names_are_in_the_opening_too():
     failed = replace(result().names.of[7], borne_out=False, text="chairs", holds=(0.1, 0.09))
     text = words(result(names=replace(nameless, of={7: failed})).page())
     assert "a guess: no search of these texts bears it out" in text
-    assert "a search for “chairs” (10.0% against 9.0%) tells in 90% where the latent is" in text
+    assert (
+        "a search for “chairs” (10.0% against 9.0%) finds something the latent is stronger, in 90% of pairs of texts"
+        in text
+    )
     rows = result().rows
     at = rows.schema.get_field_index("label")
     bare = result(names=nameless, rows=rows.set_column(at, "label", pa.nulls(3, pa.string())))
@@ -284,3 +287,19 @@ def test_a_page_without_a_script_allows_none():
     """The hash is named by the page that carries the script, and by no other."""
     assert "script-src" not in document("x", ["<p>x</p>"])
     assert "script-src 'sha256-" in result().page()
+
+
+def test_a_direction_without_findings_says_why():
+    """It is there, and what of it length may explain or fresh texts do not confirm is said; no direction is missing."""
+    made = replace(result(), less=())
+    assert "More often in B than in ANothing that is clearer than chance." in opening_of(made)
+    lost = result().less
+    aside = replace(made, by_length=lost, set_aside={"by_length": 1, "by_given": 0})
+    assert "clearer than chance. Length may explain 1 difference of this direction." in opening_of(aside)
+    neither = replace(made, more=())
+    assert "More often in" not in opening_of(neither)
+
+
+def opening_of(made):
+    text = words(made.page())
+    return text[: text.index("How sure")]

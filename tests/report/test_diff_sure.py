@@ -41,8 +41,8 @@ def test_halves_are_said_in_words():
 
 def test_the_opening_says_of_which_texts_its_percentages_are():
     """Those that were searched: of the half that chose nothing, and only some of it where the search drew some."""
-    named = "in which a search finds what is named"
-    half = "About half of them chose what to look at; each percentage is the share of"
+    named = "in which a program’s search finds what is named"
+    half = "What differs was sought in about half of them. Each percentage is the share of"
     made = halved(result())
     assert f"compared with 2,000 of B. {half} the rest, 1,000 a side, {named}" in opening(words(made.page()))
     name = made.names.of[7]
@@ -52,12 +52,12 @@ def test_the_opening_says_of_which_texts_its_percentages_are():
     assert f"{half} the rest {named}" in opening(words(odd.page())), "no number that does not fit"
     whole = opening(words(result().page()))
     assert f"Each percentage is the share of texts {named}" in whole
-    assert "half of them chose" not in whole
+    assert "sought" not in whole
     drawn = with_plain_statement(result())
     assert f"the share of texts drawn from them, 100 a side, {named}" in opening(words(drawn.page()))
     nameless = words(halved(result(names=result(found=False).names)).page())
-    assert "chose what to look at; each percentage is a share of the rest, 1,000 a side." in opening(nameless)
-    assert "chose what to look at" not in opening(words(halved(result(found=False)).page()))
+    assert "half of them. Each percentage is a share of the rest, 1,000 a side." in opening(nameless)
+    assert "sought" not in opening(words(halved(result(found=False)).page()))
 
 
 @pytest.mark.parametrize("halves", [True, False])
@@ -162,15 +162,14 @@ def test_nothing_found_is_said_with_what_came_nearest():
 
 
 def test_what_has_no_sentences_is_no_link_and_says_so():
-    """A line of the opening leads to a card or says that there is none; "and N more" leads to the cards."""
+    """A line of the opening leads to a card or says that there is none; those beyond the first are folded there."""
     made = many(20, result())
     names = replace(made.names, of=dict.fromkeys(range(1, 17, 2), made.names.of[7]))
     groups = tuple(LatentGroup("x", (i,), "") for i in range(1, 17, 2))
     html = replace(made, names=names, more=groups, less=(), evidence={7: made.evidence[7]}).page()
     lines = re.findall(r"<li><span>(.*?)</span>", html[: html.index("How sure")])
     assert sum('href="#latent-7"' in line for line in lines) == 1
-    assert sum("(no sentences here)" in line and "href" not in line for line in lines) == 5
-    assert '<a href="#evidence-0">and 2 more</a>' in html
-    assert 'id="evidence-0"' in html
+    assert sum("(no sentences here)" in line and "href" not in line for line in lines) == 7
+    assert "<summary>and 2 more</summary>" in html
     assert '7 more without sentences here: <a href="#all-latents">' in html
     assert 'id="all-latents"' in html

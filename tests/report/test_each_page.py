@@ -52,18 +52,20 @@ def test_it_says_what_is_compared_and_of_which_texts(against, said):
     paired = halved(result(), "prompt_id")
     text = words(each(paired, paired, paired, against=against).page())
     assert f"Each of 3 values of model is compared with {said} (2,000 of them)." in text
-    half = "About half of the texts chose what to look at; each percentage is the share of the rest"
-    assert f"{half} (1,000 of each model) in which a search finds what is named." in text
+    half = "What differs was sought in about half of the texts. Each percentage is the share of the rest"
+    assert f"{half} (1,000 of each model) in which a program’s search finds what is named." in text
     name = replace(paired.names.of[7], read=(50, 60))
     odd = replace(paired, names=replace(paired.names, of={7: name}))
-    assert f"{half} in which a search" in words(each(paired, odd, paired).page()), "no number that is not that of all"
+    assert f"{half} in which a program’s search" in words(each(paired, odd, paired).page()), (
+        "no number that is not that of all"
+    )
     whole = words(each(result(), result()).page())
-    assert "compared with the other. Each percentage is the share of texts in which a search" in whole
-    assert "About half" not in whole
+    assert "compared with the other. Each percentage is the share of texts in which a program’s search" in whole
+    assert "about half" not in whole
 
 
-def test_what_is_more_leads_to_the_page_that_has_it():
-    """Six findings of a kind: four lines and a link; a line without sentences is no link."""
+def test_what_is_more_is_folded():
+    """Six findings of a kind: four lines and two folded ones; a line without sentences is no link."""
     made = result()
     row, name = made.rows.slice(0, 1), made.names.of[7]
     latents = (7, *range(20, 25))
@@ -72,9 +74,8 @@ def test_what_is_more_leads_to_the_page_that_has_it():
     names = replace(made.names, of=dict.fromkeys(latents, name))
     many = replace(made, rows=pa.concat_tables(rows), more=groups, less=(), names=names)
     html = each(many, less(result())).page()
-    assert '<a href="f-v0/report.html#evidence-0">and 2 more</a>' in html
-    assert 'id="evidence-0"' in many.page()
-    assert html.count("(no sentences here)") == 3
+    assert "<summary>and 2 more</summary>" in html
+    assert html.count("(no sentences here)") == 5
     bare = each(replace(many, evidence={}), many).page()
     own = bare[bare.index('id="of-f-v0"') : bare.index('id="of-f-v1"')]
     assert re.findall(r'href="([^"]+)"', own) == ["f-v0/report.html"]

@@ -13,6 +13,7 @@ from functools import cache
 from saeray.analysis.diff.names import Kind, Name, Test
 from saeray.labels.groups import LatentGroup
 from saeray.labels.surface import index, tests
+from saeray.labels.words import printable
 
 Groups = tuple[LatentGroup, ...]
 
@@ -48,6 +49,15 @@ def by_kind(names: Mapping[LatentGroup, Name]) -> tuple[tuple[Kind, Groups], ...
     return tuple((kind, tuple(of[kind])) for kind in sorted(of, key=lambda kind: (-size(kind), kind)))
 
 
+def claim_of(name: Name) -> str:
+    """What a name claims; the examples of a form are those that its search finds here ("negation: not, don't, no")."""
+    said = claimed(name.text, name.test)[0]
+    form, colon, _ = said.partition(": ")
+    if colon and name.finds and name.test.get("kind") == "surface" and name.kind != "topic":
+        return f"{form}: {', '.join(map(printable, name.finds))}"
+    return said
+
+
 def claimed(text: str, test: Test) -> tuple[str, str]:
     """What the test of a name asks, and what else the name says, "" for nothing: ("the word ‘if’", "mostly in
     conditions")."""
@@ -65,11 +75,14 @@ def claimed(text: str, test: Test) -> tuple[str, str]:
 
 
 def _surface(text: str, name: str) -> tuple[str, str]:
-    """A topic's own words and the names of languages belong to the claim; peak words and settings do not."""
+    """A topic's own words and the names of languages belong to the claim; peak words and settings do not. What is asked
+    is what the test is called now, whatever it was called when the label was made."""
     found = index().get(name)
-    if found is None or tests()[found].family == "topic" or tests()[found].label not in text:
+    if found is None or tests()[found].family in ("topic", "language"):
         return text, ""
     label = tests()[found].label
+    if label not in text:
+        return label, ""
     before, after = text.split(label, 1)
     where, _, words = after.partition(": ")
     words = before.removesuffix("texts with ").removesuffix(" in ") or words

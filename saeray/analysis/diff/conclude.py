@@ -28,7 +28,7 @@ Bool = NDArray[np.bool_]
 Int64 = NDArray[np.int64]
 
 #: Findings of each direction that get examples and a place on the page, and as many again that have no name.
-SHOWN = 20
+SHOWN = 30
 #: A side counts as longer when a random document of it is longer than one of the other with more than this chance.
 NOTICEABLE = 0.55
 #: The columns of `rows`, in order. `other`: the other side with the highest frequency; `documents`: the documents

@@ -39,7 +39,8 @@ class Name:
     one; `borne_out`: the test agrees and differs as the latent does; `plain`: it is of function words or common marks
     alone; `test`: its test, as `labels.predict` runs it. `read`: the documents of each side that `holds` are shares of;
     `limits`: the 95% interval of `gap`, without an upper end against several; both empty where nobody counted. `level`:
-    `gap` at equal length, in the documents that `holds` is of; None where no lengths are common."""
+    `gap` at equal length, in the documents that `holds` is of; None where no lengths are common. `finds`: of a form the
+    strings that its test finds most often there, where some stand out."""
 
     text: str
     source: str
@@ -52,11 +53,17 @@ class Name:
     read: tuple[int, ...] = ()
     limits: tuple[float, float | None] | None = None
     level: float | None = None
+    finds: tuple[str, ...] = ()
 
     @property
     def gap(self) -> float:
         """Of `holds` the target's less the highest other."""
         return self.holds[0] - max(self.holds[1:])
+
+    @property
+    def side(self) -> int:
+        """The side that has it most."""
+        return max(range(len(self.holds)), key=lambda s: (self.holds[s], -s))
 
     @property
     def size(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from saeray.analysis.diff.names import Names
+from saeray.analysis.diff.names import Name, Names
 from saeray.analysis.diff.tests import key_limits
 from saeray.analysis.sides import Side, spread
 from saeray.labels.predict import places, predict_units
@@ -30,6 +31,9 @@ Int64 = NDArray[np.int64]
 DOCUMENTS = 1_000
 #: The least of each side: of many sides a share of 1,000 each would confirm nothing.
 LEAST = 250
+#: Texts of a side in which it is counted what a form's search finds; of that, strings that are told: how many, how long
+#: and in which share of the texts at least.
+COUNTED, TOLD, SHORT, OFTEN = 200, 3, 24, 0.15
 #: Texts whose surface is remembered: one-versus-rest asks of the same documents once a value. 2 kB each.
 REMEMBERED = 16_384
 
@@ -70,6 +74,20 @@ class Texts:
             self._starts |= {key: np.array(at, np.int64) for key, at in zip(new, found, strict=True)}
         return [self._starts[key] for key in keys]
 
+    def finds(self, tests: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+        """Of each test the commonest strings that it finds in `COUNTED` drawn texts, most frequent first: those that
+        are short and in `OFTEN` of the texts where it finds anything."""
+        strings: list[Counter[str]] = [Counter() for _ in tests]
+        finding = [0] * len(tests)
+        for i in np.flatnonzero(spread(len(self._units), COUNTED)).tolist():
+            text = self._units[i]
+            for j, spans in enumerate(places([dict(test) for test in tests], text)):
+                found = {" ".join(text.text[a:b].lower().replace("’", "'").split()) for a, b in spans}
+                strings[j].update(one for one in found if 0 < len(one) <= SHORT)
+                finding[j] += bool(found)
+        first = [sorted(of.items(), key=lambda item: (-item[1], item[0]))[:TOLD] for of in strings]
+        return [tuple(one for one, n in of if n >= OFTEN * texts) for of, texts in zip(first, finding, strict=True)]
+
     def _run(self, test: Mapping[str, Any]) -> Bool:
         if test.get("kind") == "surface" and test.get("name") in index():
             if self._amount is None:
@@ -106,10 +124,12 @@ def with_shares(
     if not borne_out:
         return names
     passing: list[Bool] = []
+    searched: list[Texts] = []
     drawn = _drawn(sides, documents, keys)
     for side, keep in zip(sides, drawn, strict=True):
         found = [text for table in side.where(keep).scan(["text"]) for text in table.column("text").to_pylist()]
         texts = Texts([units(text or "") for text in found])
+        searched.append(texts)
         tests = [texts.passes(names.of[latent].test) for latent in borne_out]
         passing.append(np.array(tests, np.bool_).reshape(len(tests), len(found)).T)
     own = None if keys is None else [key[keep] for key, keep in zip(keys, drawn, strict=True)]
@@ -123,7 +143,18 @@ def with_shares(
         )
         for i, latent in enumerate(borne_out)
     }
+    held = _with_finds(held, searched)
     return replace(names, of={latent: held.get(latent, one) for latent, one in names.of.items()})
+
+
+def _with_finds(held: Mapping[int, Name], sides: Sequence[Texts]) -> dict[int, Name]:
+    """The names of forms with what their searches find most, on the side that has it more often."""
+    told = dict(held)
+    for s, texts in enumerate(sides):
+        own = [latent for latent, one in held.items() if one.test.get("kind") == "surface" and one.side == s]
+        for latent, strings in zip(own, texts.finds([held[latent].test for latent in own]), strict=True):
+            told[latent] = replace(held[latent], finds=strings)
+    return told
 
 
 def difference_limits(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from saeray.analysis.diff.claims import Order, by_kind, claimed
+from saeray.analysis.diff.claims import Order, by_kind, claim_of
 from saeray.analysis.diff.design import NO_DESIGN, Design
 from saeray.analysis.diff.findings import borne_out, row_of
 from saeray.analysis.diff.names import NO_NAMES, Name, Names
@@ -181,7 +181,7 @@ class DiffResult:
         peaks = self.evidence[latent].peak_tokens if latent in self.evidence else ()
         return {name: row[name] for name in names} | {
             "name": called.text if called and called.borne_out else None if called else row["label"],
-            "claim": claimed(called.text, called.test)[0] if called and called.borne_out else None,
+            "claim": claim_of(called) if called and called.borne_out else None,
             "name_from": called.source if called else None,
             "name_borne_out": called.borne_out if called else None,
             "name_kind": called.kind if called else None,

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from saeray.analysis.diff.claims import claimed
+from saeray.analysis.diff.claims import claim_of
 from saeray.analysis.diff.options import Options
 from saeray.analysis.diff.result import DiffResult
 from saeray.analysis.diff.run import compare
@@ -90,7 +90,7 @@ def shown(result: DiffResult) -> tuple[LatentGroup, ...]:
 def names_of(result: DiffResult) -> list[str | None]:
     """What the page calls its findings that are more in the target; None: a guess, which has no name that holds."""
     found = [(group, result.called(group)) for group in shown(result)]
-    return [claimed(name.text, name.test)[0] if name and result.stands(group) else None for group, name in found]
+    return [claim_of(name) if name and result.stands(group) else None for group, name in found]
 
 
 def by_difference(sides: Sequence[Side], labels: Mapping[int, str], d_sae: int) -> list[str | None]:

@@ -28,7 +28,7 @@ MARKS = (
     # Not the bullets of a list, indented or not, nor rules and the lines of tables.
     Pattern(
         "dash",
-        "dashes between clauses",
+        "dashes between words",
         "",
         r"(?<=[^\s*•|:–—-]) (?:[-–—]|--) (?=[^\s|–—-])|(?<=[^\s|–—-])(?:—|--)(?=[^\s|–—-])",
         1,
@@ -40,7 +40,7 @@ MARKS = (
     Pattern("slash", "words joined by a slash", "", r"\b[A-Za-z]+/[A-Za-z]+\b", 1, ("/",)),
     Pattern(
         "quotation",
-        "quoted speech, quotations",
+        "text in quotation marks",
         "in a quotation",
         r"[\"“][^\"”\n]{2,400}[\"”]|``[^`\n]{2,400}''|(?<!\w)[‘'][A-Z][^'\n]{6,200}[,.!?]['’]",
         1,
@@ -65,9 +65,9 @@ MARKS = (
     Pattern("possessive", "possessives with apostrophe s", "", r"\w+['’]s\b", 1, ("'", "’")),
     Pattern(
         "contraction",
-        "contractions such as don't and I'm",
+        "contractions: don't, I'm, it's",
         "",
-        r"\b\w+(?:n['’]t|['’](?:re|ve|ll|m|d))\b",
+        r"\b\w+(?:n['’]t|['’](?:re|ve|ll|m|d))\b|\b(?i:it|that|there|here|what|who|he|she|how|where|let)['’]s\b",
         1,
         ("'", "’"),
     ),

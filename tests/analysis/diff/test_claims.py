@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from saeray.analysis.diff.claims import by_kind, claimed
+from saeray.analysis.diff.claims import by_kind, claim_of, claimed
 from saeray.analysis.diff.names import COMMON_FORMS, GRAMMAR, HERE, THINGS, Name
 from saeray.labels.groups import LatentGroup
 from saeray.labels.manner import MANNER
@@ -108,3 +108,23 @@ def test_what_length_explains_does_not_lead():
     }
     [(_, groups)] = by_kind(names)
     assert [group.name for group in groups] == ["wholly", "plain", "partly", "turned"]
+
+
+def test_a_form_is_claimed_by_what_its_search_finds_here():
+    """The label's own examples may be none of what these texts have; a topic's words are its test."""
+    so = replace(named(0.2, surface("reasoning")), text="texts with reasoning and inference: because, therefore")
+    assert claim_of(so) == "reasoning and inference: because, therefore"
+    assert claim_of(replace(so, finds=("so", "since"))) == "reasoning and inference: so, since"
+    old = replace(so, text="texts with an older name", finds=("so\x1b",))
+    assert claim_of(old) == "reasoning and inference: so\ufffd"
+    assert claim_of(replace(so, text="quotes", test=surface("quotation"), finds=("a",))) == "text in quotation marks"
+    food = surface(next(name for name in index() if name.startswith("topic_")))
+    assert claim_of(replace(so, text="food: pie, tea", test=food, finds=("cake",))) == "food: pie, tea"
+
+
+def test_the_side_that_has_it_most_is_known():
+    assert [Name("x", HERE, 0.9, holds, 0.1, True).side for holds in ((0.5, 0.4), (0.1, 0.2, 0.4), (0.3, 0.3))] == [
+        0,
+        2,
+        0,
+    ]

@@ -6,7 +6,8 @@ import pytest
 from scipy import sparse
 
 from saeray.analysis.diff.names import HERE, Name, Names
-from saeray.analysis.diff.plain_tests import difference_limits, with_shares
+from saeray.analysis.diff.plain_tests import SHORT, Texts, difference_limits, with_shares
+from saeray.labels.units import units
 from saeray.stats.intervals import newcombe
 from saeray.stats.paired import tango
 
@@ -119,3 +120,21 @@ def test_what_does_not_hold_is_not_counted_again(side_of, has):
 
 def test_a_side_without_documents_has_no_interval():
     assert difference_limits([np.zeros((0, 2), bool), np.ones((3, 2), bool)]) == [None, None]
+
+
+def test_what_a_form_finds_is_counted_by_texts_on_the_side_that_has_it(side_of):
+    """‘so’ in six texts of the richer side, twice in one; ‘since’ in two, ‘thus’ in one of ten, which is too few; what
+    the poorer side says more often is not told. Words need no examples."""
+    many = [["so so", "so", "So", "so", "so", "so since", "since", "thus", "hence"][i % 9] for i in range(9)]
+    rich = side_of([{"doc_id": f"a{i}", "text": text} for i, text in enumerate(many)], "a")
+    poor = side_of([{"doc_id": f"b{i}", "text": ["therefore", "x"][i % 2]} for i in range(8)], "b")
+    form = Name("reasoning", HERE, 0.9, (0.5, 0.4), 0.1, True, test={"kind": "surface", "name": "reasoning"})
+    found = with_shares(Names({7: form}, sparse.csr_matrix((0, 1), dtype=bool), 10), [rich, poor], 1000).of[7]
+    assert found.finds == ("so", "since")
+    assert with_shares(names(), [rich, poor], 1000).of[7].finds == ()
+
+
+def test_long_strings_are_no_examples():
+    long = Texts([units(f'He said "{"a" * SHORT} {i}".') for i in range(9)])
+    assert long.finds([{"kind": "surface", "name": "quotation"}]) == [()]
+    assert Texts([]).finds([{"kind": "surface", "name": "quotation"}]) == [()]
