@@ -121,8 +121,9 @@ class Namer:
         """(latent, other) of names that hold: the other's says nothing beside the latent's."""
         latents = [latent for latent, name in found.items() if name.borne_out]
         differing = [self._differing(sample, differences[latent]) for latent in latents]
-        starts = self._texts.starts([found[latent].test for latent in latents])
-        same = repeats(starts, self._texts.documents, lambda j, texts: differing[j](texts))
+        tests = [found[latent].test for latent in latents]
+        passes = [self._texts.passes(test) for test in tests]
+        same = repeats(self._texts.starts(tests), self._texts.ends, passes, lambda j, texts: differing[j](texts))
         pairs = ((latents[i], latents[j]) for i, j in zip(*np.nonzero(same), strict=True))
         # A mark or a function word is no behaviour, though every behaviour has some.
         return frozenset(pair for pair in pairs if found[pair[1]].plain or not found[pair[0]].plain)

@@ -55,10 +55,9 @@ class Texts:
         return self._passes[key]
 
     @cached_property
-    def documents(self) -> Int64:
-        """The text of every place, a place being a character of all texts one after the other."""
-        sizes = [len(one.text) + 1 for one in self._units]
-        return np.repeat(np.arange(len(sizes)), sizes)
+    def ends(self) -> Int64:
+        """Where each text ends, a place being a character of all texts one after the other."""
+        return np.cumsum([len(one.text) + 1 for one in self._units], dtype=np.int64)
 
     def starts(self, tests: Sequence[Mapping[str, Any]]) -> list[Int64]:
         """Of each test the places at which what it finds begins, ascending."""

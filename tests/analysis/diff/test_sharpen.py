@@ -97,10 +97,28 @@ def test_a_search_that_differs_only_where_another_does_repeats_it():
     def difference(_, there):
         return there[:4].mean() - there[4:].mean()
 
-    found = repeats(texts.starts(tests), texts.documents, difference)
+    found = repeats(texts.starts(tests), texts.ends, [texts.passes(test) for test in tests], difference)
     assert found[1].tolist() == [True, False, False, False]
     assert found[0].tolist() == [False, True, False, False], "of the openings a quarter is left without ‘sure’"
     assert found[2:, :2].sum() == 0
+
+
+def test_what_differs_is_what_passes_not_where_there_is_a_place():
+    """Two words in capitals make a text shout. Theirs have one a little more often than ours, so by places alone there
+    would be less than nothing to keep, and any search that shares a place would take the name."""
+    ours = ["UNO DOS OK flew", *["UNO DOS flew"] * 11, *["they flew"] * 8]
+    theirs = ["OK flew", *["the TRE flew"] * 13, *["they flew home"] * 6]
+    texts = Texts([units(text) for text in (*ours, *theirs)])
+    tests = [{"kind": "surface", "name": "all_caps"}, words("ok"), words("uno")]
+    passes = [texts.passes(test) for test in tests]
+
+    def difference(_, there):
+        return there[:20].mean() - there[20:].mean()
+
+    found = repeats(texts.starts(tests), texts.ends, passes, difference)
+    assert difference(0, passes[0]) == 0.6
+    assert not found[:, 0].any()
+    assert found[0, 2], "every ‘uno’ is a capital"
 
 
 def test_places_are_numbered_over_all_texts():
@@ -108,4 +126,5 @@ def test_places_are_numbered_over_all_texts():
     texts = Texts([units("a sea"), units(""), units("sea sea")])
     [starts] = texts.starts([words("sea")])
     assert starts.tolist() == [2, 7, 11]
-    assert texts.documents[starts].tolist() == [0, 2, 2]
+    assert texts.ends.tolist() == [6, 7, 15]
+    assert np.searchsorted(texts.ends, starts, side="right").tolist() == [0, 2, 2]
