@@ -118,13 +118,15 @@ class Namer:
         return Names(found, passing, len(sample.units), self._repeats(sample, found, differences))
 
     def _repeats(self, sample: _Sample, found: Mapping[int, Name], differences: Mapping[int, float]) -> frozenset[Pair]:
-        """(latent, other) of names that hold: the other's says nothing beside the latent's."""
-        latents = [latent for latent, name in found.items() if name.borne_out]
-        differing = [self._differing(sample, differences[latent]) for latent in latents]
-        tests = [found[latent].test for latent in latents]
-        passes = [self._texts.passes(test) for test in tests]
-        same = repeats(self._texts.starts(tests), self._texts.ends, passes, lambda j, texts: differing[j](texts))
-        pairs = ((latents[i], latents[j]) for i, j in zip(*np.nonzero(same), strict=True))
+        """(latent, other) of names that hold and differ the same way: the other's says nothing beside the latent's."""
+        pairs: list[Pair] = []
+        for way in (1.0, -1.0):  # apart, as it takes 6 s for 200 names and the square of that
+            latents = [one for one, name in found.items() if name.borne_out and way * differences[one] > 0]
+            tests = [found[latent].test for latent in latents]
+            passes = [self._texts.passes(test) for test in tests]
+            differing = self._differing(sample, way)
+            same = repeats(self._texts.starts(tests), self._texts.ends, passes, differing)
+            pairs += ((latents[i], latents[j]) for i, j in zip(*np.nonzero(same), strict=True))
         # A mark or a function word is no behaviour, though every behaviour has some.
         return frozenset(pair for pair in pairs if found[pair[1]].plain or not found[pair[0]].plain)
 

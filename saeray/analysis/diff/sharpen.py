@@ -75,25 +75,23 @@ def at_least(chances: NDArray[np.float64], k: int) -> float:
     return float(tally[k:].sum())
 
 
-def repeats(
-    starts: Sequence[Int64], ends: Int64, passes: Sequence[Bool], difference: Callable[[int, Bool], float]
-) -> Bool:
+def repeats(starts: Sequence[Int64], ends: Int64, passes: Sequence[Bool], difference: Callable[[Bool], float]) -> Bool:
     """bool[searches, searches], [i, j]: search j says nothing beside another one, i, for without the places that i
     finds too less than `LEFT` of its difference is left. Ends tell nothing: an opening "Sure" is found with what
     follows.
 
     `starts`: of each search the places it finds, numbered over all texts; `ends`: of each text the number after its
     last place; `passes`: of each search the texts that pass it, bool[documents] (two capitals or more, when it marks
-    each); `difference`: by how much search j would differ were it found in some texts alone, bool[documents].
+    each); `difference`: by how much a search differs that is found in some texts alone, bool[documents].
     """
     n = len(starts)
     found = np.zeros((n, n), np.bool_)
     for j, own in enumerate(starts):
-        whole = difference(j, passes[j])
+        whole = difference(passes[j])
         for i, other in enumerate(starts):
             left = np.setdiff1d(own, other, assume_unique=True)
             if i != j and left.size < own.size:
-                found[i, j] = difference(j, passes[j] & _texts_of(left, ends)) < LEFT * whole
+                found[i, j] = difference(passes[j] & _texts_of(left, ends)) < LEFT * whole
     return found
 
 

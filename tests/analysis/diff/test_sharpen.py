@@ -94,7 +94,7 @@ def test_a_search_that_differs_only_where_another_does_repeats_it():
     texts = Texts([units(text) for text in (*ours, *theirs)])
     tests = [words("sure"), {"kind": "surface", "name": "open_affirm"}, words("list"), words("absent")]
 
-    def difference(_, there):
+    def difference(there):
         return there[:4].mean() - there[4:].mean()
 
     found = repeats(texts.starts(tests), texts.ends, [texts.passes(test) for test in tests], difference)
@@ -112,11 +112,11 @@ def test_what_differs_is_what_passes_not_where_there_is_a_place():
     tests = [{"kind": "surface", "name": "all_caps"}, words("ok"), words("uno")]
     passes = [texts.passes(test) for test in tests]
 
-    def difference(_, there):
+    def difference(there):
         return there[:20].mean() - there[20:].mean()
 
     found = repeats(texts.starts(tests), texts.ends, passes, difference)
-    assert difference(0, passes[0]) == 0.6
+    assert difference(passes[0]) == 0.6
     assert not found[:, 0].any()
     assert found[0, 2], "every ‘uno’ is a capital"
 
