@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import comb
 
 from saeray.analysis.diff.names import Test
 from saeray.labels.facts import STOP
@@ -53,26 +54,29 @@ def carried(text: str, test: Test, difference: Callable[[Test], float]) -> tuple
 
 
 def keeps_company(test: Test, texts: Sequence[Units], stratum: Int64) -> bool:
-    """Whether a test of terms is of a topic: texts hold as many different ones as it asks `TOGETHER` times as often as
-    if each term came alone, among texts of like length. Tests of another kind are."""
+    """Whether a test of terms is of a topic: as many of them as it asks stand in one text `TOGETHER` times as often as
+    if each term came alone, among texts of like length. Tests of another kind are.
+
+    Counted are sets of terms, not texts that have any set: of eight terms that stand in half of the texts on a topic,
+    and in no other, alone as many texts would have two by chance, though each two stand together five times as often.
+    """
     if test.get("kind") != "terms":
         return True
     has = np.array([[term in text.counts for term in test["terms"]] for text in texts], np.float64)
     least = max(int(test.get("least", 1)), 1)
     expected = sum(
-        float((stratum == j).sum()) * at_least(has[stratum == j].mean(axis=0), least) for j in np.unique(stratum)
+        float((stratum == j).sum()) * sets_of(has[stratum == j].mean(axis=0), least) for j in np.unique(stratum)
     )
-    return bool((has.sum(axis=1) >= least).sum() >= TOGETHER * expected)
+    return bool(comb(has.sum(axis=1), least).sum() >= TOGETHER * expected)
 
 
-def at_least(chances: NDArray[np.float64], k: int) -> float:
-    """The chance that k or more of independent events happen: the tail of the Poisson binomial distribution."""
-    tally = np.zeros(len(chances) + 1)
+def sets_of(chances: NDArray[np.float64], k: int) -> float:
+    """How many sets of k independent events happen, on average: the elementary symmetric polynomial."""
+    tally = np.zeros(k + 1)
     tally[0] = 1.0
     for chance in chances:
-        tally[1:] = tally[1:] * (1 - chance) + tally[:-1] * chance
-        tally[0] *= 1 - chance
-    return float(tally[k:].sum())
+        tally[1:] += tally[:-1] * chance
+    return float(tally[k])
 
 
 def repeats(starts: Sequence[Int64], ends: Int64, passes: Sequence[Bool], difference: Callable[[Bool], float]) -> Bool:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saeray.analysis.diff.plain_tests import Texts
-from saeray.analysis.diff.sharpen import ADDS, at_least, carried, keeps_company, repeats
+from saeray.analysis.diff.sharpen import ADDS, carried, keeps_company, repeats, sets_of
 from saeray.labels.units import units
 
 WHILE = {"kind": "words", "words": ["while", "you", "they", "whiles"]}
@@ -75,16 +75,28 @@ def test_terms_of_long_texts_are_no_topic():
     assert not keeps_company(test, texts, np.repeat([0, 1], 200))
 
 
+@pytest.mark.parametrize(("share", "rate"), [(0.2, 0.5), (0.2, 0.9), (0.5, 0.3)])
+def test_a_clear_topic_is_a_topic(share, rate):
+    """The clearer the topic the more of its words a text on it has: no reason to refuse it."""
+    rng, terms = np.random.default_rng(0), ["add", "cup", "oil", "salt", "stir", "pan", "flour", "oven"]
+    on_topic = [" ".join(["x", *(w for w in terms if rng.random() < rate)]) for _ in range(int(400 * share))]
+    texts = [units(text) for text in (*on_topic, *["x"] * (400 - len(on_topic)))]
+    assert keeps_company({"kind": "terms", "terms": terms, "least": 2}, texts, np.zeros(400, np.int64))
+
+
+def test_words_that_come_alone_are_no_topic():
+    """Drawn by themselves, however frequent."""
+    rng, terms = np.random.default_rng(1), ["vary", "around", "methods", "order"]
+    texts = [units(" ".join(["x", *(w for w in terms if rng.random() < 0.2)])) for _ in range(1_000)]
+    assert not keeps_company({"kind": "terms", "terms": terms, "least": 2}, texts, np.zeros(1_000, np.int64))
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=6), st.integers(0, 7))
-def test_at_least_is_the_sum_over_all_outcomes(chances, k):
-    """Against every outcome written out."""
-    expected = sum(
-        np.prod([p if hit else 1 - p for p, hit in zip(chances, outcome, strict=True)])
-        for outcome in itertools.product([0, 1], repeat=len(chances))
-        if sum(outcome) >= k
-    )
-    assert at_least(np.array(chances), k) == pytest.approx(float(expected), abs=1e-12)
+def test_sets_of_is_the_sum_over_all_sets(chances, k):
+    """Against every set written out."""
+    expected = sum(np.prod(one) for one in itertools.combinations(chances, k))
+    assert sets_of(np.array(chances), k) == pytest.approx(float(expected), abs=1e-12)
 
 
 def test_a_search_that_differs_only_where_another_does_repeats_it():
