@@ -51,14 +51,22 @@ def _compared(result: EachResult) -> str:
 
 
 def _percentages(result: EachResult) -> str:
-    """Of which texts the percentages are shares; how many where it is as many of every value."""
+    """Of which texts the percentages are shares; how many where it is as many in every comparison."""
     each = "Each percentage is the share of {} in which a program’s search finds what is named."
     if not result.parameters["halves"]:
         return each.format("texts")
     names = (one.called(group) for one in result.results.values() for side in (0, 1) for group in one.order(side).best)
-    read = {called.read[0] for called in names if called and called.read}
-    many = f" ({read.pop():,} of each {name(result.column)})" if len(read) == 1 else ""
+    read = {called.read for called in names if called and called.read}
+    many = _read(result, *read.pop()) if len(read) == 1 else ""
     return f"What differs was sought in about half of the texts. {each.format(f'the rest{many}')}"
+
+
+def _read(result: EachResult, own: int, *others: int) -> str:
+    """How many texts were searched: of the others together where they are one side."""
+    column = name(result.column)
+    if result.parameters["against"] == "rest" and len(result.results) > 2:
+        return f" ({own:,} of the {column} and {others[0]:,} of the others)"
+    return f" ({own:,} of each {column})" if set(others) == {own} else ""
 
 
 def _row(result: EachResult, value: str, one: DiffResult) -> str:

@@ -53,12 +53,14 @@ def test_it_says_what_is_compared_and_of_which_texts(against, said):
     text = words(each(paired, paired, paired, against=against).page())
     assert f"Each of 3 values of model is compared with {said} (2,000 of them)." in text
     half = "What differs was sought in about half of the texts. Each percentage is the share of the rest"
-    assert f"{half} (1,000 of each model) in which a program’s search finds what is named." in text
+    number = "1,000 of the model and 1,000 of the others" if against == "rest" else "1,000 of each model"
+    assert f"{half} ({number}) in which a program’s search finds what is named." in text
     name = replace(paired.names.of[7], read=(50, 60))
     odd = replace(paired, names=replace(paired.names, of={7: name}))
-    assert f"{half} in which a program’s search" in words(each(paired, odd, paired).page()), (
-        "no number that is not that of all"
-    )
+    text = words(each(paired, odd, paired).page())
+    assert f"{half} in which a program’s search" in text, "no number that is not that of all"
+    all_odd = words(each(odd, odd, odd, against=against).page())
+    assert f"{half}{' (50 of the model and 60 of the others)' if against == 'rest' else ''} in which" in all_odd
     whole = words(each(result(), result()).page())
     assert "compared with the other. Each percentage is the share of texts in which a program’s search" in whole
     assert "about half" not in whole
