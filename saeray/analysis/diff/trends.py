@@ -71,7 +71,7 @@ def trends(
         p, lower, upper = _paired(corpus, design, tested, runs(postings(halves, tested), corpus.code.size), inner)
     sign = np.sign(proposed)
     p_level = [_within(half, tested, sign) for half in (propose, verify)]
-    level = [_level(half, tested, steps) for half in (propose, verify)]
+    level = [_level(half, tested) for half in (propose, verify)]
     q = benjamini_hochberg(p)
     passes = (q <= options.q) & (np.abs(proposed) > options.keep)
     apart = sign * np.nan_to_num(level[0]) > options.keep
@@ -104,7 +104,7 @@ def _within(half: Sequence[Counts], tested: Int64, sign: Float64) -> Float64:
     return tail(sign * mantel(*found), sign * skewness(*found))
 
 
-def _level(half: Sequence[Counts], tested: Int64, steps: int) -> Float64:
+def _level(half: Sequence[Counts], tested: Int64) -> Float64:
     """The change of frequencies standardised by length, versions weighing alike."""
     rates = standardise([c.strata for c in half]).rates[:, tested]
     return np.asarray((_weights(np.ones((len(half), 1))) * rates).sum(axis=0))
