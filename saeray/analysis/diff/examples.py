@@ -27,6 +27,8 @@ SHOWN, CANDIDATES = 3, 12
 WIDTH = 200
 
 Beside = dict[int, tuple[Example | None, ...]]
+#: Of each latent its examples, strongest first, and the tokens that it peaks on.
+Searched = dict[int, tuple[list[WholeExample], tuple[tuple[str, float], ...]]]
 
 
 @dataclass(frozen=True)
@@ -46,30 +48,28 @@ def examples(design: Design, held: Mapping[int, Held]) -> tuple[dict[int, Eviden
     example has, None where every such answer has it; examples that have such an answer are preferred. Unpaired: the
     other side's own examples. Nothing stands beside where no texts are stored.
     """
-    evidence: dict[int, Evidence] = {}
     beside: Beside = {}
+    searched: Searched = {}
+    for own in sorted({one.own for one in held.values()}):
+        searched |= _searched(design.sides[own], {latent: one.test for latent, one in held.items() if one.own == own})
     for own, other in sorted({(one.own, one.other) for one in held.values()}):
         tests = {latent: one.test for latent, one in held.items() if (one.own, one.other) == (own, other)}
-        found = _searched(design.sides[own], tests)
         if "text" not in design.sides[other].stored:
             there: Beside = {}
         elif design.keys is None:
             there = {latent: _plain(one[:SHOWN]) for latent, (one, _) in _searched(design.sides[other], tests).items()}
         else:
-            own_examples = {latent: one for latent, (one, _) in found.items()}
+            own_examples = {latent: searched[latent][0] for latent in tests}
             there = _answers(design, own, other, own_examples, tests)
             for latent, answers in there.items():
                 order = sorted(range(len(answers)), key=lambda i: (answers[i] is None, i))[:SHOWN]
                 there[latent] = tuple(answers[i] for i in order)
-                found[latent] = [own_examples[latent][i] for i in order], found[latent][1]
-        evidence |= {latent: Evidence(_plain(one[:SHOWN]), peaks) for latent, (one, peaks) in found.items()}
+                searched[latent] = [own_examples[latent][i] for i in order], searched[latent][1]
         beside |= there
-    return evidence, beside
+    return {latent: Evidence(_plain(one[:SHOWN]), peaks) for latent, (one, peaks) in searched.items()}, beside
 
 
-def _searched(
-    side: Side, tests: Mapping[int, Test | None]
-) -> dict[int, tuple[list[WholeExample], tuple[tuple[str, float], ...]]]:
+def _searched(side: Side, tests: Mapping[int, Test | None]) -> Searched:
     """The strongest texts of each latent and its peak tokens; of one with a test those that pass it, if any does."""
     strongest = collect_whole(side, tests, CANDIDATES)
     return {

@@ -1,5 +1,7 @@
 """Promise: a finding's sentences show what it claims, and beside each stands what the other side has."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from corpus_words import WORDS
@@ -95,3 +97,20 @@ def test_where_no_strong_text_passes_the_strongest_are_shown(side_of):
     side = side_of(rows("a", "table one", "a table"), "a")
     evidence, _ = examples(Design((side, side)), {TABLE: Held(0, 1, LAMP)})
     assert evidence[TABLE] == collect(side, [TABLE])[TABLE]
+
+
+def test_a_side_is_read_once_whoever_it_is_held_against(side_of):
+    """Of eight models each finding is held against whoever has it most: no pass of a million texts for each of them."""
+    own, *others = (side_of(rows(name, f"{' '.join(WORDS)} lamp", "a lamp"), name) for name in "abcd")
+    passes = []
+
+    def scan(columns):
+        passes.append(columns)
+        return own.scan(columns)
+
+    held = {TABLE: Held(0, 1), TABLE + 1: Held(0, 2, LAMP), TABLE + 2: Held(0, 3)}
+    evidence, beside = examples(Design((replace(own, scan=scan), *others)), held)
+    assert len(passes) == 1
+    alone = [examples(Design((own, *others)), {latent: one}) for latent, one in held.items()]
+    assert evidence == {latent: found for one, _ in alone for latent, found in one.items()}
+    assert beside == {latent: found for _, one in alone for latent, found in one.items()}
