@@ -20,6 +20,7 @@ from clusters import quiet_ray
 from saeray.config import EncodeConfig
 from saeray.demo.run import _make_room, run_demo
 from saeray.loading import sae_path
+from saeray.pipeline.cluster import connected
 from saeray.saes.load import sae_digest
 from saeray.store import Store
 
@@ -33,7 +34,8 @@ def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     assert len(rows) == 3 * request.param
     package, out = tmp_path_factory.mktemp("package"), tmp_path_factory.mktemp("demo")
     (package / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with quiet_ray(), pytest.MonkeyPatch.context() as patch:
+    # The Ray that the first run would start serves the second too.
+    with quiet_ray(), connected(), pytest.MonkeyPatch.context() as patch:
         patch.setattr("saeray.demo.run.resources", SimpleNamespace(files=lambda _: package, as_file=resources.as_file))
         yield out, run_demo(out, None, lambda _line: None)
 
