@@ -24,8 +24,8 @@ NO_TESTS = 5  # pytest's exit code where the arguments leave a half empty
 
 
 class Half:
-    """One pytest, whose lines are shown as they come, under its name. `told`: its last lines: what failed and how
-    many."""
+    """One pytest, whose lines are shown as they come, under its name. `told`: the last of them, with its
+    counts."""
 
     def __init__(self, name: str, *arguments: str, niceness: int = 0) -> None:
         self.name, self.told = name, ""
@@ -48,8 +48,7 @@ class Half:
         for line in self.process.stdout:
             sys.stdout.write(f"{self.name:8}| {line}")
             sys.stdout.flush()
-            if line.strip():
-                self.told = line.strip()
+            self.told = line.strip(" =\n") or self.told
 
     def wait(self) -> int:
         """Its exit code, once all that it said is shown."""
