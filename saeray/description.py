@@ -13,7 +13,7 @@ from typing import Any
 
 from saeray.config import EncoderConfig
 from saeray.encoder import Encoder
-from saeray.errors import SaerayError
+from saeray.errors import ChangedFiles
 from saeray.loading import check_fit, encoder_of, sae_path, source_of, tokenizer_of
 from saeray.readers.fp8 import SCHEME, use_fp8
 from saeray.readers.model import load_config
@@ -23,10 +23,6 @@ from saeray.readers.streamed import empty_model
 from saeray.readers.template import PINNED_DATE
 from saeray.readers.tokens import DocumentTokenizer
 from saeray.saes.load import inspect_sae, sae_digest, sae_files
-
-
-class ChangedFiles(SaerayError):
-    """A file of the reader or of the SAE is not the one that the store was claimed with."""
 
 
 def describe(config: EncoderConfig) -> dict[str, Any]:

@@ -19,6 +19,14 @@ class UsageError(SaerayError):
     exit_code = 2
 
 
+class DeviceLost(SaerayError):
+    """The device that this process reads on answers nothing any more; only a new process can go on."""
+
+
+class ChangedFiles(SaerayError):
+    """A file of the reader or of the SAE is not the one that the store was claimed with."""
+
+
 def short(value: str, most: int = 40) -> str:
     """A value for an error line, quoted and cut: a column may hold whole documents, which no line is to show."""
     line = " ".join(value.split())

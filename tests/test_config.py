@@ -10,9 +10,8 @@ from tiny import encoder_yaml, make_encoder_yaml, make_sae_dir
 
 from saeray.config import EncodeConfig, EncoderConfig, ReaderConfig, encoder_config, load_yaml, presets, validate
 from saeray.description import describe
-from saeray.errors import SaerayError, UsageError
+from saeray.errors import DeviceLost, SaerayError, UsageError
 from saeray.loading import encoder_of, source_of, tokenizer_of
-from saeray.readers.lost import DeviceLost
 from saeray.readers.source import prepare
 from saeray.readers.streamed import empty_model
 

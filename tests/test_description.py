@@ -9,8 +9,8 @@ from tiny import make_encoder_yaml, make_sae
 
 from saeray import description
 from saeray.config import encoder_config
-from saeray.description import ChangedFiles, claimed_encoder, claimed_tokenizer, describe
-from saeray.errors import SaerayError
+from saeray.description import claimed_encoder, claimed_tokenizer, describe
+from saeray.errors import ChangedFiles, SaerayError
 from saeray.saes import save_sae
 
 FIRST, LAST = "model-00001-of-00003.safetensors", "model-00003-of-00003.safetensors"

@@ -70,3 +70,12 @@ def test_the_encoder_runs_without_ray_and_arrow() -> None:
     """A GPU box without Ray can encode: importing the encoder loads neither Ray nor pyarrow."""
     blocked = "import sys; sys.modules['ray'] = None; sys.modules['pyarrow'] = None; import saeray.encoder"
     assert subprocess.run([sys.executable, "-c", blocked], check=False).returncode == 0
+
+
+def test_an_encode_run_loads_torch_where_it_encodes_alone() -> None:
+    """The driver and the workers that write would each spend seconds of a core on it."""
+    code = (
+        "import sys, saeray.pipeline.encode, saeray.pipeline.stages; "
+        "sys.exit(any(name in sys.modules for name in ('torch', 'transformers')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

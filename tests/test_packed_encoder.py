@@ -15,11 +15,10 @@ from tiny import make_encoder_yaml, make_reader_dir, make_sae, make_sae_dir, mak
 from saeray import encoder as encoder_module
 from saeray.config import encoder_config
 from saeray.encoder import EncodedDocument, Encoder, FailedDocument
-from saeray.errors import SaerayError
+from saeray.errors import DeviceLost, SaerayError
 from saeray.loading import encoder_of, self_check_of, source_of
 from saeray.pooling import Pooling
 from saeray.readers import packed as packed_module
-from saeray.readers.lost import DeviceLost
 from saeray.readers.model import Reader
 from saeray.readers.packed import PackedReader
 from saeray.readers.source import prepare

@@ -22,9 +22,7 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
 from saeray.config import EncodeConfig, EncoderConfig, encoder_config
-from saeray.description import describe
 from saeray.errors import SaerayError, UsageError
-from saeray.loading import memory_plan, source_of
 from saeray.pipeline.attempts import Attempts
 from saeray.pipeline.cluster import available_cpus, connected, result_of
 from saeray.pipeline.lease import hold_lease
@@ -160,8 +158,14 @@ def _adopt(dataset: Dataset, missing: list[Shard], result: EncodeResult) -> list
 
 def _describe(encoder: EncoderConfig) -> dict[str, Any]:
     """The encoder's description, made on a worker: a cluster's head may have neither room nor need for the weights."""
-    task = ray.remote(num_cpus=1)(describe)
-    described: dict[str, Any] = result_of(task.remote(encoder), "the worker that was to describe the encoder died")
+
+    def described_there() -> dict[str, Any]:
+        from saeray.description import describe  # torch and transformers: seconds of a core that the driver is spared
+
+        return describe(encoder)
+
+    task = ray.remote(num_cpus=1)(described_there)
+    described: dict[str, Any] = result_of(task.remote(), "the worker that was to describe the encoder died")
     return described
 
 
@@ -172,6 +176,8 @@ def _say_plan(config: EncodeConfig, encoder: EncoderConfig) -> None:
         return
 
     def planned(device: str) -> Plan:
+        from saeray.loading import memory_plan, source_of
+
         return memory_plan(encoder, source_of(encoder, weights=False), device, gpus)
 
     task = ray.remote(num_cpus=1, num_gpus=config.num_gpus)(planned)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from saeray.encoder import EncodedDocument, FailedDocument, PooledRow
 from saeray.readers.template import TemplateError
 from saeray.readers.tokens import (
     DocumentError,
@@ -24,6 +23,9 @@ from saeray.readers.tokens import (
     apply_long_policy,
 )
 from saeray.store import REJECTS_SCHEMA, ShardInput
+
+if TYPE_CHECKING:
+    from saeray.encoder import EncodedDocument, FailedDocument, PooledRow
 
 _INTS = pa.list_(pa.int32())
 _STRINGS = pa.list_(pa.string())
@@ -102,6 +104,8 @@ def documents_table(
     input_name: str,
 ) -> tuple[pa.Table, pa.Table]:
     """The shard's rows in the store's `schema`, one a document and channel, and all of its rejects."""
+    from saeray.encoder import FailedDocument  # torch, which the stages before and after do without
+
     positions = tokenized["document"].to_pylist()
     failed = [
         _reject(shard, position, input_name, result.reason)

@@ -12,12 +12,10 @@ import ray
 
 from saeray.config import EncodeConfig, EncoderConfig
 from saeray.errors import SaerayError
-from saeray.loading import self_check_of, source_of, tokenizer_of
 from saeray.pipeline.cluster import result_of
 from saeray.pipeline.replicas import device_of, reading_of
 from saeray.readers.template import TemplateError
 from saeray.readers.tokens import DocumentTokenizer, TokenizedDocument, Turn
-from saeray.selfcheck import TOKENS
 from saeray.store import Dataset, Input, PlanSettings, location
 from saeray.store.cells import MISSING, Reject, messages_cell, text_cell
 from saeray.store.rows import read_rows
@@ -63,6 +61,8 @@ def check_encoder(
 def _measure(
     encoder: EncoderConfig, inputs: Sequence[Input], settings: PlanSettings, device: str, reading: dict[str, Any]
 ) -> dict[str, Any] | None:
+    from saeray.loading import self_check_of, source_of, tokenizer_of  # torch and transformers: not in the driver
+
     source = source_of(encoder)
     documents = list(first_documents(inputs, settings, tokenizer_of(encoder, source)))
     found = self_check_of(encoder, source, device, documents, **reading) if documents else None
@@ -74,6 +74,8 @@ def first_documents(
 ) -> Iterator[TokenizedDocument]:
     """Documents from the start of the inputs, until there are enough tokens; what cannot be read is passed over, for
     planning and encoding say what is wrong with it."""
+    from saeray.selfcheck import TOKENS
+
     judge = text_cell if settings.messages_column is None else messages_cell
     column, tokens = settings.document_column, 0
     for source in inputs[:MOST_ROWS]:

@@ -6,6 +6,8 @@ ends the run, unless a shard is done already: then others encode, and the worker
 whose GPU is lost. Ray starts it anew, wherever there is a GPU, and gives the shard to whoever is free; once that is
 done the row's `note` says what had happened. Files that are not those that the store was claimed with are fatal
 whatever is done: the next worker would find no others.
+
+torch and transformers are imported where they are used: seconds of a core, which writers and the driver are spared.
 """
 
 from __future__ import annotations
@@ -21,14 +23,11 @@ from typing import Any, NoReturn
 
 import pyarrow as pa
 import ray
-import torch
 
 from saeray.config import EncoderConfig
-from saeray.description import ChangedFiles, claimed_encoder, claimed_tokenizer
-from saeray.errors import SaerayError
+from saeray.errors import ChangedFiles, DeviceLost, SaerayError
 from saeray.pipeline.attempts import MOST_ATTEMPTS, given_up
 from saeray.pipeline.rows import documents_of, documents_table, from_bytes, to_bytes, tokenize
-from saeray.readers.lost import DeviceLost
 from saeray.readers.tokens import DocumentTokenizer
 from saeray.store import Dataset, Plan, Shard, ShardInput, Store, commit_shard, read_shard
 
@@ -83,6 +82,8 @@ def _dataset(store: str, name: str, run: str) -> tuple[Dataset, dict[int, tuple[
 
 @lru_cache(maxsize=4)
 def _tokenizer(store: str, name: str, run: str, encoder: str) -> DocumentTokenizer:
+    from saeray.description import claimed_tokenizer
+
     return claimed_tokenizer(_claimed(store, name, run), EncoderConfig.model_validate_json(encoder))
 
 
@@ -155,6 +156,10 @@ class Encode:
         packed: bool = False,
         gpus: int = 1,
     ) -> None:
+        import torch
+
+        from saeray.description import claimed_encoder
+
         if threads:
             torch.set_num_threads(threads)  # Ray sets OMP_NUM_THREADS=1 for actors that declare a GPU and no CPU
         config = EncoderConfig.model_validate_json(encoder)

@@ -12,17 +12,13 @@ from contextlib import contextmanager
 
 import torch
 
-from saeray.errors import SaerayError, first_line
+from saeray.errors import DeviceLost, SaerayError, first_line
 from saeray.readers.budget import is_out_of_memory
 
 # How torch begins: of the runtime, and of the driver, which its allocator asks for memory.
 _SPOKEN = ("CUDA error:", "CUDA driver error:", "HIP error:", "HIP driver error:")
 # Each call on its own may fail with these and the next succeed: what was asked for was too much or not to be had.
 _PASSING = ("out of memory", "CUBLAS_STATUS_", "CUDNN_STATUS_", "invalid configuration argument", "no kernel image")
-
-
-class DeviceLost(SaerayError):
-    """The device that this process reads on answers nothing any more; only a new process can go on."""
 
 
 def is_lost(error: BaseException) -> bool:

@@ -11,11 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from saeray.description import ChangedFiles
-from saeray.errors import SaerayError
+from saeray.errors import ChangedFiles, DeviceLost, SaerayError
 from saeray.pipeline import stages
 from saeray.pipeline.attempts import MOST_ATTEMPTS, Attempts
-from saeray.readers.lost import DeviceLost
 
 
 class Left(BaseException):
@@ -31,7 +29,7 @@ def worker(monkeypatch: pytest.MonkeyPatch, error: Exception, attempts: Attempts
     def leave(_: int) -> None:
         raise Left
 
-    monkeypatch.setattr(stages, "claimed_encoder", fail)
+    monkeypatch.setattr("saeray.description.claimed_encoder", fail)
     monkeypatch.setattr(stages, "_claimed", lambda *_: {})
     monkeypatch.setattr(stages, "_dataset", lambda *_: (None, {}))
     monkeypatch.setattr(stages.EncoderConfig, "model_validate_json", lambda text: None)
