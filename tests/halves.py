@@ -1,8 +1,8 @@
-"""Runs all tests in two pytest processes at once: those that start Ray, and the others (`make test`).
+"""Runs all tests in two pytest processes at once: those of the pipeline, and the others (`make test`).
 
-Tests of Ray wait more than they work: for clusters, for workers that import torch, for what was killed. The others keep
-the cores busy meanwhile. Within a half tests run one after another, for two Rays that start at once on two cores have
-timed out; for the same reason the other half stands back.
+Tests of the pipeline wait as much as they work: for a cluster, for workers that import torch, for what was killed. The
+others keep the cores busy meanwhile. pytest-xdist would deal tests out as they come, and two Rays that start at once on
+two cores have timed out: here the pipeline's starts first and stays, the others start theirs one by one, minutes later.
 
 python tests/halves.py [what both pytests shall be told beside their paths]
 """
@@ -17,17 +17,14 @@ from pathlib import Path
 from threading import Thread
 
 TESTS = Path(__file__).parent
-# A model that actors hold comes first: its Ray is private, and the pipeline's stays up until the end.
-WITH_RAY = ("llm/test_llm_actors.py", "jobs", "demo", "pipeline", "soak")
-NICENESS = 5  # of the half without Ray
+PIPELINE = TESTS / "pipeline"
 NO_TESTS = 5  # pytest's exit code where the arguments leave a half empty
 
 
 class Half:
-    """One pytest, whose lines are shown as they come, under its name. `told`: the last of them, with its
-    counts."""
+    """One pytest, whose lines are shown as they come, under its name. told: the last of them, with its counts."""
 
-    def __init__(self, name: str, *arguments: str, niceness: int = 0) -> None:
+    def __init__(self, name: str, *arguments: str) -> None:
         self.name, self.told = name, ""
         colour = ["--color=yes"] if sys.stdout.isatty() else []
         self.process = subprocess.Popen(
@@ -38,7 +35,6 @@ class Half:
             text=True,
             errors="replace",
             env=os.environ | {"PYTHONUNBUFFERED": "1"},
-            preexec_fn=lambda: os.nice(niceness) and None,
         )
         self._shown = Thread(target=self._show, daemon=True)
         self._shown.start()
@@ -46,7 +42,7 @@ class Half:
     def _show(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            sys.stdout.write(f"{self.name:8}| {line}")
+            sys.stdout.write(f"{self.name:8} | {line}")
             sys.stdout.flush()
             self.told = line.strip(" =\n") or self.told
 
@@ -59,10 +55,9 @@ class Half:
 
 def main(arguments: list[str]) -> int:
     """0 when both halves passed; else the exit code of one that did not."""
-    with_ray = [str(TESTS / path) for path in WITH_RAY]
     halves = [
-        Half("ray", *with_ray, *arguments),
-        Half("no ray", str(TESTS), *(f"--ignore={path}" for path in with_ray), *arguments, niceness=NICENESS),
+        Half("pipeline", str(PIPELINE), *arguments),
+        Half("others", str(TESTS), f"--ignore={PIPELINE}", *arguments),
     ]
     # Ctrl-C reaches both pytests by itself, who end their clusters and servers; whoever stops this process alone means
     # the same.
@@ -70,7 +65,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: [half.process.send_signal(signal.SIGINT) for half in halves] and None)
     codes = [half.wait() for half in halves]
     for half in halves:
-        print(f"{half.name:8}| {half.told}")
+        print(f"{half.name:8} | {half.told}")
     wrong = [code for code in codes if code not in (0, NO_TESTS)]
     return wrong[0] if wrong else min(codes)
 

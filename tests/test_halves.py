@@ -14,7 +14,7 @@ import pytest
 RUN = """
 import sys, halves
 from pathlib import Path
-halves.TESTS, halves.WITH_RAY = Path.cwd(), ("with_ray",)
+halves.TESTS, halves.PIPELINE = Path.cwd(), Path("pipeline").absolute()
 sys.exit(halves.main([]))
 """
 PASSES = "def test_passes(): pass\n"
@@ -31,10 +31,10 @@ def test_waits(server): time.sleep(100)
 """
 
 
-def start(place: Path, with_ray: str, without: str) -> subprocess.Popen[str]:
-    (place / "with_ray").mkdir()
-    (place / "with_ray" / "test_one.py").write_text(with_ray)
-    (place / "test_other.py").write_text(without)
+def start(place: Path, pipeline: str, others: str) -> subprocess.Popen[str]:
+    (place / "pipeline").mkdir()
+    (place / "pipeline" / "test_one.py").write_text(pipeline)
+    (place / "test_other.py").write_text(others)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     return subprocess.Popen(
         [sys.executable, "-c", RUN],
@@ -48,26 +48,24 @@ def start(place: Path, with_ray: str, without: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize(
-    ("with_ray", "without", "told"),
+    ("pipeline", "others", "told"),
     [(FAILS, PASSES, ("1 failed", "1 passed")), (PASSES, FAILS, ("1 passed", "1 failed"))],
 )
-def test_one_failure_fails_the_whole(with_ray: str, without: str, told: tuple[str, str], tmp_path: Path) -> None:
+def test_one_failure_fails_the_whole(pipeline: str, others: str, told: tuple[str, str], tmp_path: Path) -> None:
     """Whichever half it is in."""
-    process = start(tmp_path, with_ray, without)
+    process = start(tmp_path, pipeline, others)
     said, _ = process.communicate(timeout=200)
     assert process.returncode == 1, said
     assert "a reason" in said
-    assert [line.split(" in ")[0] for line in said.splitlines()[-2:]] == [
-        f"ray     | {told[0]}",
-        f"no ray  | {told[1]}",
-    ]
+    ends = [line.split(" in ")[0] for line in said.splitlines()[-2:]]
+    assert ends == [f"pipeline | {told[0]}", f"others   | {told[1]}"]
 
 
 @pytest.mark.parametrize("whom", ["all", "it alone"])
 def test_stopped_it_ends_what_both_halves_started(whom: str, tmp_path: Path) -> None:
     """Ctrl-C goes to all processes, a time limit's SIGTERM to the first alone; fixtures are torn down once in both."""
     process = start(tmp_path, WAITS, WAITS)
-    places = [tmp_path, tmp_path / "with_ray"]
+    places = [tmp_path, tmp_path / "pipeline"]
     end = time.monotonic() + 200
     while not all((place / "up").exists() for place in places):
         assert process.poll() is None

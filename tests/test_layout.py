@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from halves import TESTS, WITH_RAY
 
 PACKAGE = Path(__file__).parent.parent / "saeray"
 # package (or module) -> top-level things it must not import, directly
@@ -49,15 +48,6 @@ def test_only_the_pipeline_imports_ray() -> None:
     for path in PACKAGE.rglob("*.py"):
         if "pipeline" not in path.parts:
             assert not any(m == "ray" or m.startswith("ray.") for m in imports(path)), path
-
-
-def test_who_starts_a_ray_is_in_the_half_that_does() -> None:
-    """Two Rays that start at once on two cores time out: `make test` starts one at a time."""
-    within = [TESTS / path for path in WITH_RAY]
-    assert all(path.exists() for path in within)
-    for path in TESTS.rglob("test_*.py"):
-        if imports(path) & {"ray", "clusters"}:
-            assert any(path.is_relative_to(half) for half in within), path
 
 
 def test_in_stats_only_co_occurrence_imports_torch() -> None:
