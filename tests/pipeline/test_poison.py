@@ -1,20 +1,17 @@
-"""Guards that bad work stays its own: a poison document is a reject, a poison shard is reported, the rest is done."""
+"""Guards that bad work stays its own: a poison document is a reject, a shard of a cut file is reported, the rest done."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
-from runs import assert_whole, contents, dataset_of, encode_config, random_texts, write_jsonl
+from runs import assert_whole, dataset_of, encode_config, random_texts, write_jsonl
 from tiny import encoder_yaml, make_model, make_reader_dir, make_sae_dir, make_tokenizer
 from transformers import AutoTokenizer
 
 from saeray.config import encoder_config
 from saeray.description import describe
-from saeray.pipeline import encode as pipeline
-from saeray.pipeline import stages
 from saeray.pipeline.encode import encode
 from saeray.store import PlanSettings, Store, list_inputs
 
@@ -68,29 +65,3 @@ def test_a_shard_whose_input_was_cut_after_planning_is_reported_and_the_rest_is_
     os.utime(cut, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     assert encode(config).missing == 0
     assert_whole(tmp_path / "store")
-
-
-def test_a_shard_that_kills_its_worker_every_time_is_given_up(
-    encoder: Path, texts: Path, undisturbed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As memory that runs out on one document does. The other shards are done; a later run tries it once more."""
-
-    class Encode(stages.Encode):
-        def _encode(self, row: dict[str, Any]) -> dict[str, Any]:
-            stages.MOST_ATTEMPTS = 2  # every attempt is a new process and a model loaded
-            if row["shard"] == 1:
-                self.encoder.encode = lambda documents: os._exit(1)
-            return super()._encode(row)
-
-    monkeypatch.setattr(pipeline, "Encode", Encode)
-    config = encode_config(texts, tmp_path, encoder)
-    result = encode(config)
-    assert list(result.failed) == [1]
-    assert result.failed[1].startswith("its worker died 2 times while encoding it")
-    assert result.missing == 1
-    assert result.encoded == result.shards - 1
-
-    monkeypatch.undo()
-    assert encode(config).encoded == 1
-    assert contents(tmp_path) == undisturbed
-    assert_whole(tmp_path)
