@@ -1,4 +1,4 @@
-"""Guards that bad work stays its own: a poison document is a reject, a shard of a cut file is reported, the rest done."""
+"""Guards that bad work stays its own: a poison document is a reject, a shard of a cut file is told, the rest done."""
 
 from __future__ import annotations
 
