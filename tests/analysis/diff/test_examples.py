@@ -114,3 +114,11 @@ def test_a_side_is_read_once_whoever_it_is_held_against(side_of):
     alone = [examples(Design((own, *others)), {latent: one}) for latent, one in held.items()]
     assert evidence == {latent: found for one, _ in alone for latent, found in one.items()}
     assert beside == {latent: found for _, one in alone for latent, found in one.items()}
+
+
+def test_a_search_of_the_whole_text_marks_the_peak(side_of):
+    """A text all in lower case is so at no place: where the latent is strongest is marked."""
+    side = side_of(rows("a", "A Table of Contents that people read", "a table of contents that people read"), "a")
+    test = {"kind": "surface", "name": "no_capitals"}
+    [shown] = examples(Design((side, side)), {TABLE: Held(0, 1, test)})[0][TABLE].examples
+    assert (shown.doc_id, shown.excerpt.peak.strip(), shown.excerpt.also) == ("a01", "table", ())

@@ -1,10 +1,10 @@
 """Promise: a finding is led by the latent whose name accounts for most of a difference, and goes by that name."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from scipy import sparse
 
-from saeray.analysis.diff.findings import MEMBERS, Candidates
+from saeray.analysis.diff.findings import MEMBERS, SAME_PLACES, Candidates, leading
 from saeray.analysis.diff.names import HERE, Name, Names
 from saeray.labels.groups import LatentGroup
 from saeray.labels.meanings import Meanings
@@ -56,3 +56,25 @@ def test_names_are_sought_for_the_first_members_of_a_finding():
     strength = {i: 0.5 - i / 100 for i in range(20)}
     found = Candidates((LatentGroup("a", tuple(range(12)), ""),), (LatentGroup("b", (12, 13), ""),), strength)
     assert found.leaders == {i: strength[i] for i in (*range(MEMBERS), 12, 13)}
+
+
+def test_a_finding_that_says_nothing_beside_another_is_part_of_it():
+    """One that the first repeats joins it, and says why; where the second repeats the first, both stand."""
+    of = {1: name("opens with agreement", 0.4), 2: name("the word ‘sure’", 0.2), 3: name("lists", 0.1)}
+    strength = {1: 0.4, 2: 0.2, 3: 0.1}
+    found = Candidates(tuple(LatentGroup(str(i), (i,), "") for i in of), (), strength)
+
+    def groups(*same: tuple[int, int]) -> list[tuple[tuple[int, ...], str]]:
+        more, _ = found.findings(replace(Made(of).names(), same=frozenset(same)), Meanings())
+        return [(group.latents, group.why) for group in more]
+
+    assert groups((1, 2)) == [((1, 2), SAME_PLACES), ((3,), "")]
+    assert groups((2, 1)) == groups() == [((1,), ""), ((2,), ""), ((3,), "")]
+    assert groups((1, 2), (1, 3)) == [((1, 2, 3), SAME_PLACES)]
+
+
+def test_what_is_read_first_is_shown_first():
+    """The largest of what was measured, not of what was proposed; as many again that have no name."""
+    of = {1: name("chairs", 0.1), 2: name("tables", 0.3), 3: name("lamps", 0.2), 4: name("doors", 0.5, borne_out=False)}
+    groups = [LatentGroup(str(i), (i,), "") for i in (*of, 5, 6)]
+    assert leading(groups, Made(of).names(), 2) == [2, 3, 4, 5]
