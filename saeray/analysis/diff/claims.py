@@ -13,12 +13,14 @@ from functools import cache
 from saeray.analysis.diff.names import Kind, Name, Test
 from saeray.labels.groups import LatentGroup
 from saeray.labels.surface import index, tests
-from saeray.labels.words import printable
+from saeray.labels.words import printable, quoted
 
 Groups = tuple[LatentGroup, ...]
 
 #: Words are many and cheap: the findings on form or topic come first unless a word differs twice as much as any.
 WORDS_COUNT = 0.5
+#: How labels begin that say where a latent peaks, and whose test asks for the words that stand beside or hold it.
+BESIDE = ("the word after ", "the word before ", "word part ")
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ def claimed(text: str, test: Test) -> tuple[str, str]:
     kind = test.get("kind")
     if kind == "surface":
         return _surface(text, str(test.get("name")))
+    if kind == "words" and text.startswith(BESIDE):
+        return " or ".join(quoted(test["words"]).rsplit(", ", 1)), f"strongest on {text}"
     if kind == "words":
         setting = next((one for one in _settings() if text.endswith(f" {one}")), "")
         said = text.removesuffix(f" {setting}")
