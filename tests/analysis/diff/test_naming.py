@@ -142,3 +142,27 @@ def test_a_mere_place_is_no_name(side_of):
     assert place not in [name.test for name in names.of.values()]
     word = name_latents(stops, {TABLE: 0.5}, {TABLE: ("tables", words("table"))}, INNER, [RIVER, SEVEN])
     assert word.of[TABLE].borne_out
+
+
+def test_terms_that_only_meet_are_no_name(sides):
+    """Paper is in every text, so that it stands beside a table says nothing of a topic, though the two differ."""
+    label = "texts about paper, table", {"kind": "terms", "terms": ["paper", "table"], "least": 2}
+    assert name_latents(sides[0], {TABLE: 0.5}, {TABLE: label}, INNER, [RIVER, SEVEN]).of[TABLE].source == HERE
+
+
+def test_a_function_word_takes_no_behaviour(side_of):
+    """Where both stand at the same places the article is part of the table, and not the table of the article."""
+    opened = [side_of(texts(name, 150, {"the table": p}), name) for name, p in (("a", 0.7), ("b", 0.2))]
+    labels = {TABLE: ("tables", words("the table")), 5: ("the word ‘the’", words("the"))}
+    names = name_latents(opened, {TABLE: 0.5, 5: 0.5}, labels, INNER)
+    assert [names.of[latent].plain for latent in (TABLE, 5)] == [False, True]
+    assert names.same == {(TABLE, 5)}
+    less = name_latents(opened[::-1], {TABLE: -0.5, 5: -0.5}, labels, INNER)
+    assert less.same == {(TABLE, 5)}, "whichever way they differ"
+
+
+def test_a_label_is_cut_to_the_words_that_carry_it(sides):
+    """A search for either would find every text."""
+    label = "‘paper’, ‘table’", words("paper", "table")
+    name = name_latents(sides[0], {TABLE: 0.5}, {TABLE: label}, INNER).of[TABLE]
+    assert (name.text, name.source, name.test, name.borne_out) == ("the word ‘table’", LABEL, words("table"), True)
