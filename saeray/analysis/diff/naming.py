@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +29,7 @@ from saeray.labels.facts import STOP
 from saeray.labels.predict import test_in
 from saeray.labels.splits import split_of
 from saeray.labels.surface import index, tests
-from saeray.labels.units import BREAK, units
+from saeray.labels.units import BREAK, Units, units
 from saeray.stats.frequency import Frequencies, flat, lengths
 from saeray.stats.length import standardise
 
@@ -137,7 +137,14 @@ class Namer:
         name = test.get("name")
         if test.get("kind", "none") == "none" or name in OF_LENGTH or (name in index() and tests()[index()[name]].spot):
             return False
-        return keeps_company(test, self._sample.units, self._sample.stratum)
+        return keeps_company(test, *self._fresh)
+
+    @cached_property
+    def _fresh(self) -> tuple[list[Units], NDArray[np.int64]]:
+        """The sampled texts that proposed no name, and their strata: what proposes words has them together."""
+        assert self._sample is not None
+        fresh = np.flatnonzero(self._sample.held_out)
+        return [self._sample.units[i] for i in fresh.tolist()], self._sample.stratum[fresh]
 
     def _differs(self, differing: Callable[[Bool], float], test: Test) -> float:
         return differing(self._texts.passes(test))
