@@ -154,7 +154,8 @@ def how_to_read(result: DiffResult) -> str:
         "points": "percentage points: 40% against 6% are 34 points more.",
         "bars": "the share of texts on each side; the dark line is its 95% interval.",
         "fresh texts": "texts that had no part in choosing what to look at.",
-        "marked words": "what the search finds; where no name holds, where the feature is strongest in that text.",
+        "marked words": "what the search finds; where no name holds, or the whole text has it, where the feature is "
+        "strongest in that text.",
         "latent": "a feature of text that the encoder has learned; a text has it or not. Findings rest on latents; its "
         "number is only its address. It and its name seldom go through quite the same texts.",
         "at equal length": "the difference among texts of the lengths that all sides have; a little too large where "

@@ -141,10 +141,10 @@ def conclude(
     names: Names,
 ) -> DiffResult:
     """The result: findings by their names, evidence from the documents that verify, and a row a tested latent."""
-    more, less = chosen.candidates.findings(names, making.meanings)
     verify = design.verifiers()
     union = design.against == "union"
     names = with_shares(names, verify.sides, DOCUMENTS, verify.keys, inner=making.inner, union=union)
+    more, less = chosen.candidates.findings(names, making.meanings, _standing(names, measured, making))
     leader = {latent: group.latents[0] for group in (*more, *less) for latent in group.latents}
     shown = leading(more, names, SHOWN), leading(less, names, SHOWN) if len(design.sides) == 2 else []
     evidence, contrast = examples(verify, _held(design, names, shown, measured.columns))
@@ -170,6 +170,16 @@ def conclude(
         set_aside=chosen.set_aside,
         beside=contrast,
     )
+
+
+def _standing(names: Names, measured: Measured, making: Making) -> set[int]:
+    """The latents whose difference and whose name hold in the documents that measure."""
+    halves = bool(making.parameters().get("halves"))
+    confirmed = np.asarray(measured.columns["confirmed"]) | (not halves)
+    signs = zip(measured.tested.tolist(), confirmed.tolist(), np.sign(measured.proposed).tolist(), strict=True)
+    return {
+        latent for latent, sure, sign in signs if sure and latent in names.of and names.of[latent].leans(sign, halves)
+    }
 
 
 def _held(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,9 +43,12 @@ class Candidates:
         members = (latent for side in self._both for group in side[:NAMED] for latent in group.latents[:MEMBERS])
         return {latent: self.strength[latent] for latent in members}
 
-    def findings(self, names: Names, meanings: Meanings) -> tuple[Groups, Groups]:
-        """Those of either direction as findings, by their names."""
-        more, less = (_named_first(groups, names, self.strength, meanings) for groups in self._both)
+    def findings(
+        self, names: Names, meanings: Meanings, standing: Container[int] | None = None
+    ) -> tuple[Groups, Groups]:
+        """Those of either direction as findings, by their names. `standing`: the latents whose names hold in the
+        documents that measure, all by default; what repeats another name is part of that only where it stands."""
+        more, less = (_named_first(groups, names, self.strength, meanings, standing) for groups in self._both)
         return more, less
 
     @property
@@ -104,7 +107,13 @@ def grouped(side: Side, latents: Sequence[int], size: Mapping[int, float], meani
     )
 
 
-def _named_first(groups: Groups, names: Names, strength: Mapping[int, float], meanings: Meanings) -> Groups:
+def _named_first(
+    groups: Groups,
+    names: Names,
+    strength: Mapping[int, float],
+    meanings: Meanings,
+    standing: Container[int] | None,
+) -> Groups:
     """Findings with names that hold, by how much of a difference each accounts for; those whose names hold in the same
     documents are one. Then all others, strongest first."""
     led = [_led(group, names, strength) for group in groups]
@@ -127,8 +136,10 @@ def _named_first(groups: Groups, names: Names, strength: Mapping[int, float], me
     found: list[LatentGroup] = []
     for one in merged:
         finding = _joined([known[latent] for latent in one.latents], one)
-        own = one.latents[0]
-        first = next((i for i, earlier in enumerate(found) if (earlier.latents[0], own) in names.same), None)
+        leaders = [earlier.latents[0] for earlier in found]
+        repeated = ((leader, one.latents[0]) in names.same for leader in leaders)
+        stands = (standing is None or leader in standing for leader in leaders)
+        first = next((i for i, both in enumerate(zip(repeated, stands, strict=True)) if all(both)), None)
         if first is None:
             found.append(finding)
         else:

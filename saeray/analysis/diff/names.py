@@ -60,6 +60,14 @@ class Name:
         """Of `holds` the target's less the highest other."""
         return self.holds[0] - max(self.holds[1:])
 
+    def leans(self, sign: float, halves: bool) -> bool:
+        """Whether its interval lies on that side of 0, more (1) or less (-1) in the target; where there is none, and
+        other documents proposed it (`halves`), whether `gap` does."""
+        if self.limits is None:
+            return not halves or self.gap * sign > 0
+        lower, upper = self.limits
+        return lower > 0 if sign > 0 else upper is not None and upper < 0
+
     @property
     def side(self) -> int:
         """The side that has it most."""

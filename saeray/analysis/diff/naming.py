@@ -8,10 +8,12 @@ the 40 strongest latents between two AlpacaEval models half had a label that fai
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import cached_property, partial
+from itertools import product
 
 import numpy as np
 import pyarrow as pa
@@ -120,13 +122,17 @@ class Namer:
     def _repeats(self, sample: _Sample, found: Mapping[int, Name], differences: Mapping[int, float]) -> frozenset[Pair]:
         """(latent, other) of names that hold and differ the same way: the other's says nothing beside the latent's."""
         pairs: list[Pair] = []
-        for way in (1.0, -1.0):  # apart, as it takes 6 s for 200 names and the square of that
+        for way in (1.0, -1.0):  # apart, and a test once, as it takes 6 s for 200 of them and the square of that
             latents = [one for one, name in found.items() if name.borne_out and way * differences[one] > 0]
-            tests = [found[latent].test for latent in latents]
+            of_test: dict[str, list[int]] = {}
+            for latent in latents:
+                of_test.setdefault(json.dumps(found[latent].test, sort_keys=True), []).append(latent)
+            tests = [found[those[0]].test for those in of_test.values()]
             passes = [self._texts.passes(test) for test in tests]
             differing = self._differing(sample, way)
             same = repeats(self._texts.starts(tests), self._texts.ends, passes, differing)
-            pairs += ((latents[i], latents[j]) for i, j in zip(*np.nonzero(same), strict=True))
+            those = list(of_test.values())
+            pairs += (pair for i, j in zip(*np.nonzero(same), strict=True) for pair in product(those[i], those[j]))
         # A mark or a function word is no behaviour, though every behaviour has some.
         return frozenset(pair for pair in pairs if found[pair[1]].plain or not found[pair[0]].plain)
 

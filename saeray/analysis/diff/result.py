@@ -137,10 +137,7 @@ class DiffResult:
         if not self.confirmed(group):
             return False
         side = -1 if self.row(group.latents[0])["difference"] < 0 else 1
-        if name.limits is None:
-            return not self.parameters.get("halves", False) or name.gap * side > 0
-        lower, upper = name.limits
-        return lower > 0 if side > 0 else upper is not None and upper < 0
+        return name.leans(side, self.parameters.get("halves", False))
 
     def line(self, group: LatentGroup) -> dict[str, Any]:
         """One finding in the few figures that fit a terminal, those of the page: what a search for its name finds, or

@@ -131,3 +131,13 @@ def test_the_side_that_has_it_most_is_known():
         2,
         0,
     ]
+
+
+def test_a_name_leans_where_its_interval_lies():
+    """Wholly above 0 for more, wholly below for less, which has no upper end against several; without an interval the
+    difference says it where other documents proposed the name."""
+    up, down, open_ = (replace(named(0.1, {}), limits=limits) for limits in ((0.01, 0.2), (-0.2, -0.01), (-0.2, None)))
+    assert (up.leans(1, True), up.leans(-1, True), down.leans(-1, True), down.leans(1, True)) == (True, False) * 2
+    assert not open_.leans(-1, True)
+    assert (named(0.1, {}).leans(1, True), named(0.1, {}).leans(-1, True)) == (True, False)
+    assert named(0.1, {}).leans(-1, False)

@@ -64,13 +64,15 @@ def test_a_finding_that_says_nothing_beside_another_is_part_of_it():
     strength = {1: 0.4, 2: 0.2, 3: 0.1}
     found = Candidates(tuple(LatentGroup(str(i), (i,), "") for i in of), (), strength)
 
-    def groups(*same: tuple[int, int]) -> list[tuple[tuple[int, ...], str]]:
-        more, _ = found.findings(replace(Made(of).names(), same=frozenset(same)), Meanings())
+    def groups(*same: tuple[int, int], standing: set[int] | None = None) -> list[tuple[tuple[int, ...], str]]:
+        more, _ = found.findings(replace(Made(of).names(), same=frozenset(same)), Meanings(), standing)
         return [(group.latents, group.why) for group in more]
 
     assert groups((1, 2)) == [((1, 2), SAME_PLACES), ((3,), "")]
     assert groups((2, 1)) == groups() == [((1,), ""), ((2,), ""), ((3,), "")]
     assert groups((1, 2), (1, 3)) == [((1, 2, 3), SAME_PLACES)]
+    assert groups((1, 2), standing={2, 3}) == groups(), "under one that fresh texts refuse it would be lost"
+    assert groups((1, 2), standing={1}) == groups((1, 2))
 
 
 def test_what_is_read_first_is_shown_first():
