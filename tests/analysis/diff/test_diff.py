@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from saeray.analysis.diff.confounders import tail
 from saeray.analysis.diff.design import Design
 from saeray.analysis.diff.options import Options
 from saeray.analysis.diff.run import compare, diff
@@ -269,3 +270,26 @@ def test_top_cuts_after_the_correction(side_of):
     assert cut.rows.drop_columns("finding").equals(whole.rows.drop_columns("finding"))
     assert (cut.more, cut.less, cut.passing) == ((), (), (1, 1))
     assert not any(cut.rows.column("finding").to_pylist())
+
+
+def test_sides_of_unequal_size_are_tested_by_a_skewed_tail(side_of, monkeypatch):
+    """A normal tail calls rare latents of a small target clearer than they are; equal sides have no skew."""
+    from saeray.analysis.diff import tests
+
+    skewed: list[float] = []
+
+    def spied(z, skew=0.0):
+        skewed.append(float(np.abs(skew).max()))
+        return tail(z, skew)
+
+    monkeypatch.setattr(tests, "tail", spied)
+
+    def side(name: str, n: int):
+        texts = ["a river" if i % 10 == 0 else "a house" for i in range(n)]
+        return side_of([{"doc_id": f"{name}{i}", "text": f"{text} {name}{i}"} for i, text in enumerate(texts)], name)
+
+    compare(Design((side("a", 60), side("b", 60))), MADE, USED, Meanings())
+    assert skewed
+    assert max(skewed) == pytest.approx(0, abs=1e-9)
+    compare(Design((side("a", 40), side("b", 400))), MADE, USED, Meanings())
+    assert max(skewed) > 0.2
