@@ -46,6 +46,14 @@ def guess(row: Row, evidence: Evidence, lead: str = "a feature; ") -> str:
     return f'<span class="soft">{lead}strongest on</span> {" ".join(map(chip, tokens))}'
 
 
+def left_at_equal_length(shown: Shares) -> str:
+    """How much of a finding's difference is left among texts of like length, "" where most of it is or nobody knows."""
+    level = shown.name.level if shown.name else None
+    if level is None or level * shown.difference <= 0 or abs(level) >= MOSTLY * abs(shown.difference):
+        return ""
+    return f"{100 * abs(level):.0f} of the {shown.points} points at equal length"
+
+
 def finding(group: LatentGroup, result: DiffResult, sides: SideNames, scale: float) -> str:
     """The card of `group`; bars run from 0 to `scale`."""
     row, shown = result.row(group.latents[0]), shares_of(result, group, sides)
@@ -144,8 +152,8 @@ def _verdicts(row: Row, shown: Shares, group: LatentGroup, result: DiffResult) -
     # Length is looked at twice: within its classes the latent must differ, and of what is claimed something be left.
     level = shown.name.level if shown.name else row["difference_at_equal_length"]
     left = row["separable_from_length"] and (level is None or level * shown.difference > 0)
-    if left and level is not None and abs(level) < MOSTLY * abs(shown.difference):
-        yield "", f"{100 * abs(level):.0f} of the {shown.points} points at equal length"
+    if left and (partly := left_at_equal_length(shown)):
+        yield "", partly
     else:
         yield ("good", "not explained by length") if left else ("bad", "length may explain it")
     if row.get("difference_given") is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from saeray.analysis.diff.names import Kind
 from saeray.report.diff_aside import many
-from saeray.report.diff_finding import anchor, guess, said
+from saeray.report.diff_finding import anchor, guess, left_at_equal_length, said
 from saeray.report.diff_shares import shares_of
 from saeray.report.diff_sides import SideNames
 from saeray.report.text import name
@@ -23,7 +23,7 @@ IN_SHORT = 6
 GUESSES, ENOUGH = 8, 3
 KINDS: dict[Kind, str] = {"form": "Form and behaviour", "topic": "Topics", "words": "Words and marks"}
 
-HALVES = "What differs was sought in about half of them."
+HALVES = "About half of them suggested what differs; the rest measured it."
 GUESSED = (
     "Each of these features differs, but it is not known what it is. “Perhaps” is what it is called on other texts; no "
     "search of these texts bears it out. Read its sentences before you believe it."
@@ -122,7 +122,9 @@ def _line(result: DiffResult, group: LatentGroup, sides: SideNames, page: str) -
     text, bare = f"<b>{said(shown.name)}</b>", " <small>(no sentences here)</small>"
     if group.latents[0] in result.evidence:
         text, bare = f'<a href="{page}#{anchor(group.latents[0])}">{said(shown.name)}</a>', ""
-    return f"<li><span>{text}: {shown.in_words(sides, bool(page))}{bare}</span>{shown.mini(bool(page))}</li>"
+    left = left_at_equal_length(shown)
+    left = f" <small>({left})</small>" if left else ""
+    return f"<li><span>{text}: {shown.in_words(sides, bool(page))}{left}{bare}</span>{shown.mini(bool(page))}</li>"
 
 
 def guesses(result: DiffResult, order: Order, sides: SideNames) -> str:
@@ -132,7 +134,7 @@ def guesses(result: DiffResult, order: Order, sides: SideNames) -> str:
     for group in there[:GUESSES]:
         latent, shown = group.latents[0], shares_of(result, group, sides)
         what = f'<a href="#{anchor(latent)}">{guess(result.row(latent), result.evidence[latent], "")}</a>'
-        lines.append(f"<li><span>a feature in {shown.in_words(sides)}; {what}</span>{shown.mini()}</li>")
+        lines.append(f"<li><span>a feature active in {shown.in_words(sides)}; {what}</span>{shown.mini()}</li>")
     return f'<ul class="short">{"".join(lines)}</ul>' if lines else ""
 
 
@@ -157,7 +159,7 @@ def how_to_read(result: DiffResult) -> str:
         "marked words": "what the search finds; where no name holds, or the whole text has it, where the feature is "
         "strongest in that text.",
         "latent": "a feature of text that the encoder has learned; a text has it or not. Findings rest on latents; its "
-        "number is only its address. It and its name seldom go through quite the same texts.",
+        "number is only its address. A latent and the search for its name seldom find quite the same texts.",
         "at equal length": "the difference among texts of the lengths that all sides have; a little too large where "
         "texts are few, as only what shows there is listed.",
         "q": "the share of false ones to expect among all findings that are at least as clear: 0.05 is one in twenty.",

@@ -58,7 +58,7 @@ def _percentages(result: EachResult) -> str:
     names = (one.called(group) for one in result.results.values() for side in (0, 1) for group in one.order(side).best)
     read = {called.read for called in names if called and called.read}
     many = _read(result, *read.pop()) if len(read) == 1 else ""
-    return f"What differs was sought in about half of the texts. {each.format(f'the rest{many}')}"
+    return f"About half of the texts suggested what differs; the rest measured it. {each.format(f'the rest{many}')}"
 
 
 def _read(result: EachResult, own: int, *others: int) -> str:

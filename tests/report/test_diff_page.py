@@ -92,9 +92,9 @@ def test_findings_without_names_are_in_the_opening_too():
     opening = text[: text.index("The evidence")]
     assert "nothing that differs has a name that holds here" in opening
     assert "no search of these texts bears it out" in opening
-    assert "a feature in 75.0% of texts, against 50.0%; perhaps tables" in opening
+    assert "a feature active in 75.0% of texts, against 50.0%; perhaps tables" in opening
     assert "More often in B than in A 1 differs, but no name for it holds" in opening
-    assert "a feature in 12.5% of texts, against 0.0%; latent 9" in opening
+    assert "a feature active in 12.5% of texts, against 0.0%; latent 9" in opening
     assert "a feature; perhaps tables" in text[len(opening) :], "its card's shares are not those of its name either"
     failed = replace(result().names.of[7], borne_out=False, text="chairs", holds=(0.1, 0.09))
     text = words(result(names=replace(nameless, of={7: failed})).page())
@@ -106,7 +106,7 @@ def test_findings_without_names_are_in_the_opening_too():
     rows = result().rows
     at = rows.schema.get_field_index("label")
     bare = result(names=nameless, rows=rows.set_column(at, "label", pa.nulls(3, pa.string())))
-    assert "a feature in 75.0% of texts, against 50.0%; strongest on table" in words(bare.page())
+    assert "a feature active in 75.0% of texts, against 50.0%; strongest on table" in words(bare.page())
 
 
 def test_guesses_are_folded_behind_what_is_named():
@@ -123,7 +123,7 @@ def test_guesses_are_folded_behind_what_is_named():
     html = replace(made, less=(), more=(*groups, clocks)).page()
     assert "<details><summary>1 more differs, but no name for it holds</summary>" in html
     opening = words(html)[: words(html).index("The evidence")]
-    assert opening.index("tables") < opening.index("a feature in 12.5% of texts, against 0.0%; perhaps clocks")
+    assert opening.index("tables") < opening.index("a feature active in 12.5% of texts, against 0.0%; perhaps clocks")
     few = replace(made, less=(), more=(groups[0], clocks)).page()
     assert "<details open><summary>1 more differs, but no name for it holds</summary>" in few
     assert "<details open><summary>1 differs" in result().page(), "nothing of B has a name"
@@ -303,3 +303,18 @@ def test_a_direction_without_findings_says_why():
 def opening_of(made):
     text = words(made.page())
     return text[: text.index("How sure")]
+
+
+def test_what_is_left_at_equal_length_stands_on_the_line():
+    """Where less than most of the difference is left the line and the badge say how much; else neither does."""
+    made = result()
+    at = made.rows.schema.get_field_index("separable_from_length")
+    made = replace(made, rows=made.rows.set_column(at, "separable_from_length", pa.array([True] * 3)))
+
+    def page(level):
+        return words(replace(made, names=replace(made.names, of={7: replace(made.names.of[7], level=level)})).page())
+
+    assert page(0.04).count("4 of the 32.0 points at equal length") == 2
+    assert "points at equal length" not in page(0.3)
+    assert "points at equal length" not in page(None)
+    assert "points at equal length" not in page(-0.1), "turned round it is no part"

@@ -42,7 +42,7 @@ def test_halves_are_said_in_words():
 def test_the_opening_says_of_which_texts_its_percentages_are():
     """Those that were searched: of the half that chose nothing, and only some of it where the search drew some."""
     named = "in which a program’s search finds what is named"
-    half = "What differs was sought in about half of them. Each percentage is the share of"
+    half = "About half of them suggested what differs; the rest measured it. Each percentage is the share of"
     made = halved(result())
     assert f"compared with 2,000 of B. {half} the rest, 1,000 a side, {named}" in opening(words(made.page()))
     name = made.names.of[7]
@@ -52,12 +52,12 @@ def test_the_opening_says_of_which_texts_its_percentages_are():
     assert f"{half} the rest {named}" in opening(words(odd.page())), "no number that does not fit"
     whole = opening(words(result().page()))
     assert f"Each percentage is the share of texts {named}" in whole
-    assert "sought" not in whole
+    assert "suggested" not in whole
     drawn = with_plain_statement(result())
     assert f"the share of texts drawn from them, 100 a side, {named}" in opening(words(drawn.page()))
     nameless = words(halved(result(names=result(found=False).names)).page())
-    assert "half of them. Each percentage is a share of the rest, 1,000 a side." in opening(nameless)
-    assert "sought" not in opening(words(halved(result(found=False)).page()))
+    assert "the rest measured it. Each percentage is a share of the rest, 1,000 a side." in opening(nameless)
+    assert "suggested" not in opening(words(halved(result(found=False)).page()))
 
 
 @pytest.mark.parametrize("halves", [True, False])

@@ -52,7 +52,9 @@ def test_it_says_what_is_compared_and_of_which_texts(against, said):
     paired = halved(result(), "prompt_id")
     text = words(each(paired, paired, paired, against=against).page())
     assert f"Each of 3 values of model is compared with {said} (2,000 of them)." in text
-    half = "What differs was sought in about half of the texts. Each percentage is the share of the rest"
+    half = (
+        "About half of the texts suggested what differs; the rest measured it. Each percentage is the share of the rest"
+    )
     number = "1,000 of the model and 1,000 of the others" if against == "rest" else "1,000 of each model"
     assert f"{half} ({number}) in which a program’s search finds what is named." in text
     name = replace(paired.names.of[7], read=(50, 60))
@@ -63,7 +65,7 @@ def test_it_says_what_is_compared_and_of_which_texts(against, said):
     assert f"{half}{' (50 of the model and 60 of the others)' if against == 'rest' else ''} in which" in all_odd
     whole = words(each(result(), result()).page())
     assert "compared with the other. Each percentage is the share of texts in which a program’s search" in whole
-    assert "about half" not in whole
+    assert "suggested" not in whole
 
 
 def test_what_is_more_is_folded():

@@ -17,9 +17,10 @@ Kind = Literal["form", "topic", "words"]
 #: Characters that lay a text out, as "**" and "###" do, and are no part of its sentences.
 LAYOUT = frozenset("*#`|•~_")
 #: Lists of `labels.manner` that are no way of writing: of things that texts are about, and of what every text has.
-THINGS = frozenset(["body", "colours", "family", "months_days", "number_words", "places", "time_words"])
+THINGS = frozenset(["body", "colours", "family", "places"])
 GRAMMAR = frozenset(["articles", "be_have", "comparison", "conjunctions", "demonstratives", "possessive_pronouns"])
 GRAMMAR |= frozenset(["prepositions", "pronouns", "quantities", "question_words", "relatives"])
+GRAMMAR |= frozenset(["months_days", "number_words", "time_words"])
 #: Marks and breaks that nearly every text has some of.
 COMMON_FORMS = frozenset(["colon", "semicolon", "line_break", "paragraph_break"])
 
