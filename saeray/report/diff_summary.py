@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 IN_SHORT = 6
 #: Findings without a name in the opening, and from how many named ones they are folded behind a line.
 GUESSES, ENOUGH = 8, 3
-KINDS: dict[Kind, str] = {"form": "Form and behaviour", "topic": "Topics", "words": "Words and marks"}
+KINDS: dict[Kind, str] = {"form": "Form and behaviour", "topic": "Subjects", "words": "Words and marks"}
 
 HALVES = "About half of them suggested what differs; the rest measured it."
 GUESSED = (

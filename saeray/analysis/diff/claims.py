@@ -17,6 +17,8 @@ from saeray.labels.words import printable, quoted
 
 Groups = tuple[LatentGroup, ...]
 
+#: What a list of terms is called, of which a text must have several.
+TOGETHER = "words that go together"
 #: Words are many and cheap: the findings on form or topic come first unless a word differs twice as much as any.
 WORDS_COUNT = 0.5
 #: How labels begin that say where a latent peaks, and whose test asks for the words that stand beside or hold it.
@@ -75,7 +77,10 @@ def claimed(text: str, test: Test) -> tuple[str, str]:
         said = said if ":" in said else " or ".join(said.rsplit(", ", 1))
         return said, f"mostly {setting}" if setting else ""
     words, about, terms = text.partition(" in texts about ")
-    return (f"texts about {terms}", f"strongest on {words}") if about else (text, "")
+    if about or text.startswith("texts about "):
+        # That words stand together is tested, that they make a subject is the reader's to say.
+        return f"{TOGETHER}: {terms or text.removeprefix('texts about ')}", f"strongest on {words}" if about else ""
+    return text, ""
 
 
 def _surface(text: str, name: str) -> tuple[str, str]:

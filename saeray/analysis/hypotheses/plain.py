@@ -53,8 +53,6 @@ Bool = NDArray[np.bool_]
 def statement_of(name: str, test: Test) -> str:
     """A finding's name as a statement on one text: of what its test asks, no more."""
     name, _ = claimed(name, test)
-    if name.startswith("texts about "):
-        return f"The text is about {name.removeprefix('texts about ')}."
     if name.split(" ", 1)[0] in _VERBS:
         return f"The text {name}."
     return f"The text has {name.removeprefix('texts with ')}."

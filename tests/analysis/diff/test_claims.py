@@ -38,8 +38,9 @@ def surface(name):
          "strongest on hyphens, mostly in a quotation"),
         ("text in French or German", surface("language_not_english"), "text in French or German", ""),
         ("‘ensure’ in texts about ensure, help", {"kind": "terms", "terms": ["ensure", "help"]},
-         "texts about ensure, help", "strongest on ‘ensure’"),
-        ("texts about trade, prices", {"kind": "terms", "terms": ["trade"]}, "texts about trade, prices", ""),
+         "words that go together: ensure, help", "strongest on ‘ensure’"),
+        ("texts about trade, prices", {"kind": "terms", "terms": ["trade"]},
+         "words that go together: trade, prices", ""),
         ("named by a person", {}, "named by a person", ""),
     ],
 )  # fmt: skip

@@ -351,7 +351,7 @@ def test_plain_tests_of_no_statement_verify_nothing(result: DiffResult) -> None:
     ("name", "statement"),
     [
         ("texts with hedging and uncertainty", "The text has hedging and uncertainty."),
-        ("texts about trade, prices", "The text is about trade, prices."),
+        ("texts about trade, prices", "The text has words that go together: trade, prices."),
         ("closes by offering more help", "The text closes by offering more help."),
         ("the word ‘an’", "The text has the word ‘an’."),
         ("‘a’, ‘b’, ‘c’", "The text has ‘a’, ‘b’ or ‘c’."),
@@ -359,7 +359,7 @@ def test_plain_tests_of_no_statement_verify_nothing(result: DiffResult) -> None:
 )
 def test_a_name_becomes_a_sentence_about_one_text(name: str, statement: str) -> None:
     """Whatever form names have."""
-    test = {"kind": "words" if "‘" in name else "surface"}
+    test = {"kind": "words" if "‘" in name else "terms" if "about" in name else "surface"}
     assert statement_of(name, test) == statement
 
 
