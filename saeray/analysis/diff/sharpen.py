@@ -21,9 +21,10 @@ from saeray.labels.words import quoted, stem
 Bool = NDArray[np.bool_]
 Int64 = NDArray[np.int64]
 
-#: What a further word must add to the difference of a name to stay in it. Words of a subject add up in small steps
-#: ("dog", "cat", "horse"); a function word that adds less than its share of the noise of 100 texts a side is by chance.
-ADDS, SMALL_WORD_ADDS = 0.02, 0.05
+#: What a further word must add to the difference of a name to stay in it, or what part of that: words of a subject add
+#: up in small steps ("demon", "devil", "evil"). A function word that adds less than the noise of 100 texts a side is
+#: there by chance.
+ADDS, PART, SMALL_WORD_ADDS = 0.02, 0.1, 0.05
 #: How many times as often as by chance several words of a topic must stand in one text. Of "vary, around, methods" and
 #: its like 1.0 to 1.5, of "interviews, documentary, film" 2, of recipes and farmers more than 5.
 TOGETHER = 1.7
@@ -46,7 +47,7 @@ def carried(text: str, test: Test, difference: Callable[[Test], float]) -> tuple
     for one in others:
         more = difference(of([*kept, one]))
         small = all(word in STOP for word in of([one])["words"])
-        if more >= size + (SMALL_WORD_ADDS if small else ADDS):
+        if more >= size + (SMALL_WORD_ADDS if small else min(ADDS, PART * abs(size))):
             kept, size = [*kept, one], more
     if len(kept) == len(stems):
         return text, test

@@ -37,6 +37,14 @@ def test_a_function_word_must_add_more():
     assert (text, test["words"]) == ("‘dog’, ‘cat’", ["dog", "cat"])
 
 
+def test_words_of_a_subject_add_up_in_small_steps():
+    """A point each is much beside two, and nothing beside thirty."""
+    rare, frequent = {"evil": 0.02, "demon": 0.01}, {"evil": 0.3, "demon": 0.01}
+    label = "‘evil’, ‘demon’", words("evil", "demon")
+    assert carried(*label, gaps(rare)) == label
+    assert carried(*label, gaps(frequent)) == ("the word ‘evil’", words("evil"))
+
+
 def test_words_that_add_stay_in_their_order():
     text, test = carried("‘while’, ‘you’, ‘they’ and the like", WHILE, gaps({"while": 0.1, "they": 0.3}))
     assert text == "‘while’, ‘they’"
