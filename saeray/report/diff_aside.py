@@ -77,10 +77,8 @@ def _at_equal_length(result: DiffResult) -> list[Mapping[str, Any]]:
 
 def _worth(row: Mapping[str, Any]) -> str:
     level = f"{100 * row['difference_at_equal_length']:+.0f}".replace("-", "−")
-    return (
-        f"perhaps {name(row['label'].removeprefix('texts with '))} ({row['frequency_target']:.0%} against "
-        f"{row['frequency_other']:.0%}; {level} at equal length)"
-    )
+    shares = f"active in {row['frequency_target']:.0%} against {row['frequency_other']:.0%}"
+    return f"a feature, perhaps {name(row['label'].removeprefix('texts with '))} ({shares}; {level} at equal length)"
 
 
 def explained(result: DiffResult) -> Iterator[str]:

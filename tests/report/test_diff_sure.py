@@ -126,7 +126,9 @@ def test_a_few_that_differ_at_equal_length_are_named_beside_the_length():
     text = words(made.page())
     said = "Some of it differs by at least 10 points at equal length too, but too few texts are of like length"
     first = (("b", "+30"), ("d", "−20"), ("a", "+11"))
-    b, d, a = (f"perhaps {label} (44% against 2%; {level} at equal length)" for label, level in first)
+    b, d, a = (
+        f"a feature, perhaps {label} (active in 44% against 2%; {level} at equal length)" for label, level in first
+    )
     assert f"{said} to be sure: {b}; {d}; {a}. More of what is left out." in opening(text)
     fresh = replace(halved(made), by_length=(other,))
     assert said not in words(fresh.page()), "what fresh texts do not confirm is not named"
