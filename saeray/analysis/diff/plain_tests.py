@@ -64,13 +64,14 @@ class Texts:
         keys = [json.dumps(test, sort_keys=True) for test in tests]
         new = {key: dict(test) for key, test in zip(keys, tests, strict=True) if key not in self._starts}
         if new:
-            found: list[list[int]] = [[] for _ in new]
+            # Arrays a text: of 1,000 long texts Python's integers would take half a gigabyte.
+            found: list[list[Int64]] = [[np.zeros(0, np.int64)] for _ in new]
             first = 0
             for text in self._units:
                 for at, spans in zip(found, places(list(new.values()), text), strict=True):
-                    at += [first + start for start, _ in spans]
+                    at.append(np.array([first + start for start, _ in spans], np.int64))
                 first += len(text.text) + 1
-            self._starts |= {key: np.array(at, np.int64) for key, at in zip(new, found, strict=True)}
+            self._starts |= {key: np.concatenate(at) for key, at in zip(new, found, strict=True)}
         return [self._starts[key] for key in keys]
 
     def finds(self, tests: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
