@@ -6,31 +6,15 @@ what the frequencies would be had every side the same mix of lengths.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
-
-from saeray.stats.frequency import Frequencies
 
 Int64 = NDArray[np.int64]
 Float64 = NDArray[np.float64]
 
 #: Fewer documents a side than this, all that the sides share together, say too little about a frequency.
 SMALLEST = 5
-
-
-@dataclass(frozen=True)
-class Standardised:
-    """`rates` float64[sides, d_sae]; NaN throughout when the sides share too little.
-
-    `overlap`: share of all documents that lie in the strata common to all sides, which are the ones compared.
-    """
-
-    rates: Float64
-    overlap: float
 
 
 def edges(n_tokens: Int64, strata: int = 5) -> Int64:
@@ -42,21 +26,27 @@ def edges(n_tokens: Int64, strata: int = 5) -> Int64:
     return np.unique(inner.astype(np.int64))
 
 
-def standardise(sides: Sequence[Sequence[Frequencies]]) -> Standardised:
-    """Each side's frequency had it the lengths that all sides share: the mean over strata, weighted by `shared`.
+def standardise(counts: ArrayLike, n: ArrayLike) -> Float64:
+    """Each side's rates had it the lengths that all sides share, float64[sides, m]: the mean over strata, weighted by
+    `shared`; NaN where they share too little.
 
-    `sides[s][j]` are the counts of side s in stratum j. Rejected: a stratum's share of all documents, without strata
+    `counts`: int64[sides, strata, m], of so many documents `n`: [sides, strata, 1], or m where the strata are each
+    column's own. Rejected: a stratum's share of all documents, without strata
     where some side has hardly any. It lets strata with few documents of a side count as fully as others (at 100
     documents a side and lengths twice as long its error is 9% larger, at 2.8 times 20%) and drops those where a model
     that writes long answers bold is seen to.
     """
-    n = np.array([[stratum.n_documents for stratum in side] for side in sides], np.int64)
-    weights = shared(n)
-    rates = np.zeros((len(sides), sides[0][0].d_sae))
-    for rate, side in zip(rates, sides, strict=True):
-        for weight, stratum in zip(weights, side, strict=True):
-            rate += weight * stratum.frequency
-    return Standardised(rates, float(n[:, (n > 0).all(axis=0)].sum() / max(n.sum(), 1)))
+    x, size = np.asarray(counts, np.float64), np.asarray(n, np.float64)
+    rates: Float64 = (shared(size) * x / np.maximum(size, 1)).sum(axis=1)
+    return rates
+
+
+def by_stratum(there: NDArray[np.bool_], stratum: Int64, n_strata: int) -> tuple[Int64, Int64]:
+    """The documents of each stratum with each thing, int64[strata, m], and how many there are, int64[strata, 1]: of one
+    side what `standardise` takes. `there` bool[documents, m]; `stratum` int64[documents]."""
+    counts = np.zeros((n_strata, there.shape[1]), np.int64)
+    np.add.at(counts, stratum, there)
+    return counts, np.bincount(stratum, minlength=n_strata)[:, None]
 
 
 def shared(n: ArrayLike) -> Float64:

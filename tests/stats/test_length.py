@@ -5,34 +5,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saeray.stats.frequency import Frequencies
-from saeray.stats.length import edges, probability_longer, shared, standardise
+from saeray.stats.length import by_stratum, edges, probability_longer, shared, standardise
 
 
-def counts(n: int, *documents: int) -> Frequencies:
-    d = np.array(documents, np.int64)
-    return Frequencies(n, 0, d, d, np.zeros(len(d), np.float32), np.zeros(len(d)))
+def rates(*sides: list[tuple[int, ...]]) -> np.ndarray:
+    """Of sides whose strata are (documents, of which with latent 0, with latent 1, …)."""
+    found = np.array(sides)
+    return standardise(found[:, :, 1:], found[:, :, :1])
 
 
 def test_a_length_effect_vanishes_and_a_real_one_stays():
     """Latent 0 is in 10% of short and 50% of long documents on both sides; latent 1 in 30% more of the first side."""
-    first = [counts(100, 10, 40), counts(300, 150, 120)]
-    second = [counts(300, 30, 30), counts(100, 50, 10)]
-    crude = [sum(s.documents[i] for s in side) / 400 for side in (first, second) for i in (0, 1)]
+    first = [(100, 10, 40), (300, 150, 120)]
+    second = [(300, 30, 30), (100, 50, 10)]
+    crude = [sum(stratum[i] for stratum in side) / 400 for side in (first, second) for i in (1, 2)]
     assert crude[0] - crude[2] == pytest.approx(0.2)
-    found = standardise([first, second])
-    np.testing.assert_allclose(found.rates[0] - found.rates[1], [0.0, 0.3], atol=1e-12)
-    np.testing.assert_allclose(found.rates[0], [0.3, 0.4], atol=1e-12)
-    assert found.overlap == 1
+    found = rates(first, second)
+    np.testing.assert_allclose(found[0] - found[1], [0.0, 0.3], atol=1e-12)
+    np.testing.assert_allclose(found[0], [0.3, 0.4], atol=1e-12)
 
 
 def test_strata_weigh_what_they_are_worth_in_a_comparison():
     """Mantel and Haenszel's difference of rates: 10 x 20 / 30 against 30 x 40 / 70."""
-    found = standardise([[counts(10, 5), counts(30, 30)], [counts(20, 20), counts(40, 10)]])
+    found = rates([(10, 5), (30, 30)], [(20, 20), (40, 10)])
     a, b = 200 / 30, 1200 / 70
     difference = (a * (0.5 - 1) + b * (1 - 0.25)) / (a + b)
-    assert found.rates[0, 0] - found.rates[1, 0] == pytest.approx(difference)
-    assert found.rates[0, 0] == pytest.approx((a * 0.5 + b) / (a + b))
+    assert found[0, 0] - found[1, 0] == pytest.approx(difference)
+    assert found[0, 0] == pytest.approx((a * 0.5 + b) / (a + b))
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 40)] * 3), min_size=1, max_size=6))
@@ -49,15 +48,22 @@ def test_weights_are_harmonic_means_and_sum_to_one(sizes):
 def test_a_difference_in_a_stratum_with_few_of_one_side_is_not_lost():
     """Long texts are bold on the first side alone, and the other has four of them: what they say counts, as little as
     four can; with none there it does not."""
-    found = standardise([[counts(50, 25), counts(40, 40)], [counts(50, 25), counts(4, 0)]])
+    found = rates([(50, 25), (40, 40)], [(50, 25), (4, 0)])
     w = 40 * 4 / 44
-    assert found.rates[0, 0] - found.rates[1, 0] == pytest.approx(w / (25 + w))
-    found = standardise([[counts(50, 25), counts(40, 40)], [counts(50, 5), counts(0, 0)]])
-    np.testing.assert_allclose(found.rates[:, 0], [0.5, 0.1])
-    assert found.overlap == pytest.approx(100 / 140)
-    nothing = standardise([[counts(50, 25), counts(0, 0)], [counts(0, 0), counts(50, 9)]])
-    assert np.isnan(nothing.rates).all()
-    assert nothing.overlap == 0
+    assert found[0, 0] - found[1, 0] == pytest.approx(w / (25 + w))
+    np.testing.assert_allclose(rates([(50, 25), (40, 40)], [(50, 5), (0, 0)])[:, 0], [0.5, 0.1])
+    assert np.isnan(rates([(50, 25), (0, 0)], [(0, 0), (50, 9)])).all()
+
+
+def test_documents_are_counted_by_stratum():
+    """Against a loop, with a stratum that has none."""
+    rng = np.random.default_rng(2)
+    there, stratum = rng.random((40, 3)) < 0.4, rng.choice([0, 1, 3], 40)
+    counts, n = by_stratum(there, stratum, 5)
+    for j in range(5):
+        own = [there[i] for i in range(40) if stratum[i] == j]
+        assert n[j, 0] == len(own)
+        assert counts[j].tolist() == [sum(row[k] for row in own) for k in range(3)]
 
 
 def test_edges_cut_equal_shares_and_survive_ties():

@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 from scipy.special import gammainc, gammaincc, ndtr, ndtri
 
-from saeray.stats.length import shared
 from saeray.stats.significance import benjamini_hochberg
 
 Bool = NDArray[np.bool_]
@@ -127,14 +126,6 @@ def mantel_by_key(
     variance = (total**2).sum(axis=0) * n_keys / max(n_keys - 1, 1)
     z: Float64 = np.divide(total.sum(axis=0), np.sqrt(variance), out=np.zeros_like(variance), where=variance > 1e-12)
     return z
-
-
-def standardised(counts: ArrayLike, n: ArrayLike) -> Float64:
-    """Each group's rates, float64[groups, m], as `saeray.stats.length.standardise` has them, but the strata are each
-    latent's own: `counts`, `n` int64[groups, strata, m]. NaN for a latent whose groups share too little."""
-    x, size = np.asarray(counts, np.float64), np.asarray(n, np.float64)
-    rates: Float64 = (shared(size) * x / np.maximum(size, 1)).sum(axis=1)
-    return rates
 
 
 def _by_stratum(rows: Float64, stratum: Int64, n_strata: int) -> Float64:

@@ -119,3 +119,24 @@ def _given(side: Side, group: Int64, n_groups: int, d_sae: int, partner: Partner
         np.add.at(both, own[shared // d_sae] * d_sae + shared % d_sae, 1)
     tables = zip(present.reshape(n_groups, d_sae), both.reshape(n_groups, d_sae), strict=True)
     return [Given(*one) for one in tables]
+
+
+def by_length(sides: Sequence[Counts], tested: Int64) -> tuple[Int64, Int64]:
+    """Documents with each latent of `tested` in each class of length, int64[sides, strata, m], and of how many,
+    [sides, strata, 1]."""
+    x = np.array([[stratum.documents[tested] for stratum in one.strata] for one in sides])
+    n = np.array([[stratum.n_documents for stratum in one.strata] for one in sides])
+    return x, n[:, :, None]
+
+
+def by_given(sides: Sequence[Counts], tested: Int64) -> tuple[Int64, Int64] | None:
+    """The same among documents with the latent in the other channel and among those without it, both
+    int64[sides, 2, m]; None where no channel is given."""
+    x, n = [], []
+    for one in sides:
+        if one.given is None:
+            return None
+        there, both = one.given.present[tested], one.given.both[tested]
+        x.append([both, one.total.documents[tested] - both])
+        n.append([there, one.total.n_documents - there])
+    return np.array(x), np.array(n)

@@ -12,8 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from saeray.analysis.diff.confounders import standardised
-from saeray.analysis.diff.counts import Counts, Halves, postings
+from saeray.analysis.diff.counts import Counts, Halves, by_given, by_length, postings
 from saeray.analysis.diff.design import Design
 from saeray.analysis.diff.given import Partner
 from saeray.analysis.diff.presence import rows_of, runs
@@ -132,25 +131,18 @@ class _Half:
 
     def level(self) -> Float64:
         """The difference at equal length, NaN where no class of length is common."""
-        rates = standardise([side.strata for side in self._sides]).rates[:, self._tested]
+        rates = standardise(*by_length(self._sides, self._tested))
         return np.asarray(rates[0] - self._others(rates[1:]))
 
     def given(self) -> Float64:
         """The difference among documents whose other channel is alike; NaN where no channel is given."""
-        if any(side.given is None for side in self._sides):
+        found = by_given(self._sides, self._tested)
+        if found is None:
             return np.full(self._tested.size, np.nan)
-        there = np.array([[one.present[self._tested], one.both[self._tested]] for one in self._given()])
-        every = np.array([side.total.n_documents for side in self._sides])[:, None]
-        here = np.array([side.total.documents[self._tested] for side in self._sides])
-        n = np.stack([there[:, 0], every - there[:, 0]], axis=1)
-        x = np.stack([there[:, 1], here - there[:, 1]], axis=1)
-        rates = standardised(x, n)
+        rates = standardise(*found)
         return np.asarray(rates[0] - self._others(rates[1:]))
 
     def _others(self, rates: Float64) -> Float64:
         """The highest of the others; against a union any of them, taken as independent: answers to one key are alike,
         so it is less, and the difference no smaller."""
         return np.asarray(1 - np.prod(1 - rates, axis=0) if self._union else rates.max(axis=0))
-
-    def _given(self) -> list[Any]:
-        return [side.given for side in self._sides]

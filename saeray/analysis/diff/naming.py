@@ -32,8 +32,8 @@ from saeray.labels.predict import test_in
 from saeray.labels.splits import split_of
 from saeray.labels.surface import index, tests
 from saeray.labels.units import BREAK, Units, units
-from saeray.stats.frequency import Frequencies, flat, lengths
-from saeray.stats.length import standardise
+from saeray.stats.frequency import flat, lengths
+from saeray.stats.length import by_stratum, standardise
 
 Bool = NDArray[np.bool_]
 
@@ -233,16 +233,12 @@ class _Sample:
         """The share of each side's documents that pass, and the target's less the highest other at equal length, where
         there is one."""
         n = self.n_sides
-        counts = [[self._counts(passes, s, j) for j in range(self.n_strata)] for s in range(n)]
-        holds = tuple(float(passes[self.side == s].mean()) if (self.side == s).any() else 0.0 for s in range(n))
-        level = standardise(counts).rates[:, 0]
+        x, size = by_stratum(passes[:, None], self.side * self.n_strata + self.stratum, n * self.n_strata)
+        x, size = x.reshape(n, self.n_strata, 1), size.reshape(n, self.n_strata, 1)
+        holds = tuple((x.sum(axis=1) / np.maximum(size.sum(axis=1), 1)).ravel().tolist())
+        level = standardise(x, size)[:, 0]
         rates = np.array(holds) if np.isnan(level).any() else level
         return holds, float(rates[0] - rates[1:].max())
-
-    def _counts(self, passes: Bool, s: int, stratum: int) -> Frequencies:
-        there = (self.side == s) & (self.stratum == stratum)
-        one = np.array([(passes & there).sum()], np.int64)
-        return Frequencies(int(there.sum()), 0, one, one, np.zeros(1, np.float32), np.zeros(1))
 
 
 def _proposed(

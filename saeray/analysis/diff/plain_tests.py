@@ -19,9 +19,8 @@ from saeray.analysis.sides import Side, spread
 from saeray.labels.predict import places, predict_units
 from saeray.labels.surface import index, measure
 from saeray.labels.units import Units, units
-from saeray.stats.frequency import Frequencies
 from saeray.stats.intervals import newcombe
-from saeray.stats.length import standardise
+from saeray.stats.length import by_stratum, standardise
 from saeray.stats.paired import discordant, per_key, tango
 
 Bool = NDArray[np.bool_]
@@ -192,14 +191,9 @@ def _at_equal_length(
     passing: Sequence[Bool], n_tokens: Sequence[NDArray[np.int64]], inner: Sequence[int] | NDArray[np.int64]
 ) -> list[float | None]:
     """Each test's share in the first side less the highest other if all sides had texts of the same lengths."""
-    counts = []
-    for one, length in zip(passing, n_tokens, strict=True):
-        stratum = np.searchsorted(inner, length, side="right")
-        there = [one[stratum == j] for j in range(len(inner) + 1)]
-        none = np.zeros(one.shape[1])
-        found = [(len(part), part.sum(axis=0, dtype=np.int64)) for part in there]
-        counts.append([Frequencies(n, 0, x, x, none.astype(np.float32), none) for n, x in found])
-    rates = standardise(counts).rates
+    stratum = [np.searchsorted(inner, length, side="right") for length in n_tokens]
+    found = [by_stratum(one, own, len(inner) + 1) for one, own in zip(passing, stratum, strict=True)]
+    rates = standardise(*map(np.array, zip(*found, strict=True)))
     level = rates[0] - rates[1:].max(axis=0)
     return [None if np.isnan(one) else float(one) for one in level]
 

@@ -15,7 +15,7 @@ from scipy.special import ndtr
 from scipy.stats import t as student
 
 from saeray.analysis.diff.confounders import mantel, mantel_by_key, skewness, tail
-from saeray.analysis.diff.counts import Counts, Halves
+from saeray.analysis.diff.counts import Counts, Halves, by_given, by_length
 from saeray.analysis.diff.design import Design
 from saeray.analysis.diff.presence import Rows
 from saeray.stats.intervals import newcombe
@@ -150,7 +150,7 @@ def _against(
 def _within(sides: Sequence[Counts], tested: Int64) -> Within:
     # Against all others as one: within a class of length each of them alone may have hardly a document.
     two = sides[0], reduce(add, sides[1:])
-    found = (_by_length(two, tested), _by_given(two, tested))
+    found = (by_length(two, tested), by_given(two, tested))
     return [(mantel(*one, (1, 0)), skewness(*one, (1, 0))) for one in found if one is not None]
 
 
@@ -221,25 +221,6 @@ def _sign(rates: Sequence[Float64]) -> Float64:
 
 def _totals(sides: Sequence[Counts], tested: Int64) -> tuple[list[int], list[Int64]]:
     return [c.total.n_documents for c in sides], [c.total.documents[tested] for c in sides]
-
-
-def _by_length(sides: Sequence[Counts], tested: Int64) -> tuple[Int64, Int64]:
-    """Counts [2, strata, m] and sizes [2, strata, 1]."""
-    x = np.array([[stratum.documents[tested] for stratum in one.strata] for one in sides])
-    n = np.array([[stratum.n_documents for stratum in one.strata] for one in sides])
-    return x, n[:, :, None]
-
-
-def _by_given(sides: Sequence[Counts], tested: Int64) -> tuple[Int64, Int64] | None:
-    """Counts and sizes [2, 2, m]: with the latent in the other channel, and without it."""
-    x, n = [], []
-    for one in sides:
-        if one.given is None:
-            return None
-        there, both = one.given.present[tested], one.given.both[tested]
-        x.append([both, one.total.documents[tested] - both])
-        n.append([there, one.total.n_documents - there])
-    return np.array(x), np.array(n)
 
 
 def _sums(rows: csr_array) -> Int64:

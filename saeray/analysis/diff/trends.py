@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 from scipy.stats import t as student
 
 from saeray.analysis.diff.confounders import mantel, separable, skewness, tail
-from saeray.analysis.diff.counts import Counts, Halves, postings
+from saeray.analysis.diff.counts import Counts, Halves, by_length, postings
 from saeray.analysis.diff.design import Design
 from saeray.analysis.diff.options import Options
 from saeray.analysis.diff.presence import Runs, runs
@@ -98,15 +98,13 @@ def trends(
 
 def _within(half: Sequence[Counts], tested: Int64, sign: Float64) -> Float64:
     """One-sided p-values of the trend within classes of length."""
-    documents = np.array([[s.documents[tested] for s in c.strata] for c in half])
-    sizes = np.array([[s.n_documents for s in c.strata] for c in half])[:, :, None]
-    found = documents, sizes, np.arange(len(half))
+    found = *by_length(half, tested), np.arange(len(half))
     return tail(sign * mantel(*found), sign * skewness(*found))
 
 
 def _level(half: Sequence[Counts], tested: Int64) -> Float64:
     """The change of frequencies standardised by length, versions weighing alike."""
-    rates = standardise([c.strata for c in half]).rates[:, tested]
+    rates = standardise(*by_length(half, tested))
     return np.asarray((_weights(np.ones((len(half), 1))) * rates).sum(axis=0))
 
 

@@ -12,7 +12,6 @@ from saeray.analysis.diff.confounders import (
     mantel_by_key,
     separable,
     skewness,
-    standardised,
     tail,
 )
 from saeray.analysis.diff.design import Design
@@ -22,7 +21,6 @@ from saeray.analysis.diff.run import compare, diff
 from saeray.analysis.sides import Side
 from saeray.errors import UsageError
 from saeray.labels.meanings import Meanings
-from saeray.stats.frequency import Frequencies
 from saeray.stats.length import edges, standardise
 from saeray.stats.significance import benjamini_hochberg, fisher_midp
 
@@ -117,7 +115,7 @@ def decided(rng: np.random.Generator, cut: float, real: int = 0) -> dict[str, np
     proposed = documents[0] / size[0] - documents[1] / size[1]
     sign = np.where(proposed >= 0, 1.0, -1.0)
     q = benjamini_hochberg(fisher_midp(documents[0], size[0], documents[1], size[1]))
-    rates = standardised(x, np.broadcast_to(n, x.shape))
+    rates = standardise(x, n)
     large = (q <= 0.05) & (np.abs(proposed) > 0.03) & (sign * (rates[0] - rates[1]) > 0.03)
     p, fresh = (tail(sign * mantel(*half, (1, 0)), sign * skewness(*half, (1, 0))) for half in halves)
     borne_out = np.ones(sign.size, bool)
@@ -267,17 +265,13 @@ def test_mantel_by_key_is_mantel_for_keys_of_one_and_honest_for_pairs():
 
 
 def test_strata_of_each_latents_own_standardise_as_common_ones_do():
-    """The rates within classes of prompts, against the function for classes of length, one latent at a time."""
+    """Classes of prompts are each latent's own: all at once against one latent at a time."""
     rng = np.random.default_rng(6)
     n = rng.integers(2, 40, (2, 2, 8))
     x = rng.binomial(n, 0.3)
-    rates = standardised(x, n)
+    rates = standardise(x, n)
     for i in range(8):
-        one = [
-            [Frequencies(int(n[s, g, i]), 0, x[s, g, i : i + 1], x[s, g, i : i + 1], np.zeros(1), np.zeros(1))
-             for g in range(2)] for s in range(2)
-        ]  # fmt: skip
-        np.testing.assert_allclose(rates[:, i], standardise(one).rates[:, 0])
+        np.testing.assert_allclose(rates[:, i], standardise(x[:, :, i : i + 1], n[:, :, i : i + 1])[:, 0])
 
 
 @pytest.mark.parametrize(("smallest", "expected"), [(10, 5), (60, 10), (10_000, 20)])
