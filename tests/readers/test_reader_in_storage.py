@@ -24,18 +24,9 @@ from saeray.readers.source import cache_directory, prepare
 from saeray.readers.storage import copy_from_storage, prepare_from_storage
 from saeray.saes.load import inspect_sae, sae_digest
 
+pytestmark = pytest.mark.usefixtures("own_cache")
 LAYER = 1
 LAST = "model-00003-of-00003.safetensors"  # its blocks come after the hook layer
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SAERAY_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory):
-    return make_reader_dir(tmp_path_factory.mktemp("reader"))
 
 
 def upload(directory, base):

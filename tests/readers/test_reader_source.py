@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from tiny import CHATML, make_gguf, make_reader_dir
+from tiny import CHATML, make_gguf
 
 from saeray.errors import SaerayError
 from saeray.readers import source as source_module
@@ -27,11 +27,6 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SAERAY_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     return tmp_path / "cache"
-
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory):
-    return make_reader_dir(tmp_path_factory.mktemp("reader"))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import fsspec
 import huggingface_hub
 import pytest
 import s3fs
-from tiny import encoder_yaml, make_gguf, make_reader_dir, make_sae_dir
+from tiny import encoder_yaml, make_gguf, make_sae_dir
 
 from saeray.config import EncoderConfig, encoder_config
 from saeray.errors import SaerayError
@@ -18,6 +18,7 @@ from saeray.loading import memory_plan, source_of, tokenizer_of
 from saeray.readers import source as source_module
 from saeray.readers.source import cache_directory
 
+pytestmark = pytest.mark.usefixtures("own_cache")
 LAYER = 2
 #: What decides the token ids and the blocks' shapes, and the index; all else is weights.
 SMALL = {
@@ -27,16 +28,6 @@ SMALL = {
     "tokenizer.json",
     "tokenizer_config.json",
 }
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SAERAY_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory):
-    return make_reader_dir(tmp_path_factory.mktemp("reader"))
 
 
 @pytest.fixture

@@ -21,18 +21,9 @@ from saeray.readers.source import cache_directory, prepare
 from saeray.readers.storage import node_copy, prepare_from_storage
 from saeray.readers.streamed import CannotStream, load_streamed
 
+pytestmark = pytest.mark.usefixtures("own_cache")
 LAYER = 2
 FIRST = "model-00001-of-00003.safetensors"
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("SAERAY_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory):
-    return make_reader_dir(tmp_path_factory.mktemp("reader"))
 
 
 @pytest.fixture
