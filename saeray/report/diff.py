@@ -13,7 +13,7 @@ from saeray.report.diff_latents import LATENTS, all_latents
 from saeray.report.diff_made import how_made, to_keep_in_mind
 from saeray.report.diff_shares import scale_of, shares_of
 from saeray.report.diff_sides import SideNames
-from saeray.report.diff_summary import KINDS, how_to_read, summary
+from saeray.report.diff_summary import KINDS, ORDER, how_to_read, summary
 from saeray.report.diff_sure import how_sure
 from saeray.report.latents import script
 from saeray.report.page import document, section
@@ -75,8 +75,7 @@ def _direction(result: DiffResult, side: int, sides: SideNames, scale: float) ->
             folded.append(f"<details><summary>{said}</summary>{drawn}{_cut(groups, result)}</details>")
     if first or folded:
         whose = sides.drawn(0) if side == 0 else sides.others()
-        lede = "In each group what differs most among texts of like length comes first."
-        lede = f'<p class="soft">{lede if first else "None that holds."}</p>'
+        lede = f'<p class="soft">{ORDER if first else "None that holds."}</p>'
         yield section(f"The evidence: more in {whose}", lede, *first, *folded)
 
 

@@ -23,6 +23,7 @@ IN_SHORT = 6
 GUESSES, ENOUGH = 8, 3
 KINDS: dict[Kind, str] = {"form": "Form and behaviour", "topic": "Subjects", "words": "Words and marks"}
 
+ORDER = "In each group what differs most among texts of like length comes first; common marks and words count half."
 HALVES = "About half of them suggested what differs; the rest measured it."
 GUESSED = (
     "Each of these features differs, but it is not known what it is. “Perhaps” is what it is called on other texts; no "
@@ -70,7 +71,7 @@ def _lede(result: DiffResult, sides: SideNames, named: bool, guessed: bool) -> s
     if named:
         first = ""
         if result.length["differs"]:
-            first = " In each group what differs most among texts of like length comes first."
+            first = f" {ORDER}"
         return f"{_percentages(result, sides)}{first} Follow a line to its sentences and its statistics."
     if guessed:
         return f"They differ, but nothing that differs has a name that holds here.{_guessed(result, sides)}"

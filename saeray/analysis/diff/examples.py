@@ -22,7 +22,7 @@ from saeray.labels.predict import places, predict_units
 from saeray.labels.units import units
 
 #: Examples of a finding, and the strongest texts that they are chosen from.
-SHOWN, CANDIDATES = 3, 12
+EXAMPLES, CANDIDATES = 3, 12
 #: Characters of an answer that is shown for contrast, as many as an excerpt has.
 WIDTH = 200
 
@@ -57,16 +57,18 @@ def examples(design: Design, held: Mapping[int, Held]) -> tuple[dict[int, Eviden
         if "text" not in design.sides[other].stored:
             there: Beside = {}
         elif design.keys is None:
-            there = {latent: _plain(one[:SHOWN]) for latent, (one, _) in _searched(design.sides[other], tests).items()}
+            there = {
+                latent: _plain(one[:EXAMPLES]) for latent, (one, _) in _searched(design.sides[other], tests).items()
+            }
         else:
             own_examples = {latent: searched[latent][0] for latent in tests}
             there = _answers(design, own, other, own_examples, tests)
             for latent, answers in there.items():
-                order = sorted(range(len(answers)), key=lambda i: (answers[i] is None, i))[:SHOWN]
+                order = sorted(range(len(answers)), key=lambda i: (answers[i] is None, i))[:EXAMPLES]
                 there[latent] = tuple(answers[i] for i in order)
                 searched[latent] = [own_examples[latent][i] for i in order], searched[latent][1]
         beside |= there
-    return {latent: Evidence(_plain(one[:SHOWN]), peaks) for latent, (one, peaks) in searched.items()}, beside
+    return {latent: Evidence(_plain(one[:EXAMPLES]), peaks) for latent, (one, peaks) in searched.items()}, beside
 
 
 def _searched(side: Side, tests: Mapping[int, Test | None]) -> Searched:

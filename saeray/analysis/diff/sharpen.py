@@ -64,7 +64,8 @@ def keeps_company(test: Test, texts: Sequence[Units], stratum: Int64) -> bool:
     """
     if test.get("kind") != "terms":
         return True
-    has = np.array([[term in text.counts for term in test["terms"]] for text in texts], np.float64)
+    held = [[term in text.counts for term in test["terms"]] for text in texts]
+    has = np.array(held, np.float64).reshape(len(texts), -1 if held else 0)
     least = max(int(test.get("least", 1)), 1)
     expected = sum(
         float((stratum == j).sum()) * sets_of(has[stratum == j].mean(axis=0), least) for j in np.unique(stratum)

@@ -7,7 +7,7 @@ import pytest
 from corpus_words import WORDS
 
 from saeray.analysis.diff.design import Design
-from saeray.analysis.diff.examples import CANDIDATES, SHOWN, WIDTH, Held, examples
+from saeray.analysis.diff.examples import CANDIDATES, EXAMPLES, WIDTH, Held, examples
 from saeray.analysis.evidence import collect
 
 TABLE = WORDS.index("table")
@@ -86,7 +86,7 @@ def test_the_other_sides_answer_lacks_what_the_search_finds(side_of):
     other = side_of(rows("b", *("table" if i == n - 1 else "table lamp" for i in range(n))), "b")
     keys = np.arange(n), np.arange(n)
     evidence, beside = examples(Design((own, other), "max", keys, n), {TABLE: Held(0, 1, LAMP)})
-    assert len(evidence[TABLE].examples) == len(beside[TABLE]) == SHOWN
+    assert len(evidence[TABLE].examples) == len(beside[TABLE]) == EXAMPLES
     assert evidence[TABLE].examples[0].doc_id == f"a{n - 1:02d}"
     assert beside[TABLE][0].excerpt.before == "table"
     assert beside[TABLE][1:] == (None, None)

@@ -73,6 +73,11 @@ def test_terms_that_stand_together_are_a_topic():
     assert not keeps_company(test, apart, strata)
 
 
+def test_where_no_text_is_left_to_judge_by_a_list_of_terms_stays():
+    """Of a handful of texts all may have proposed the words."""
+    assert keeps_company({"kind": "terms", "terms": ["sea", "ship"], "least": 2}, [], np.zeros(0, np.int64))
+
+
 def test_terms_of_long_texts_are_no_topic():
     """In long texts every word is more frequent: together by length alone is not together."""
     rng = np.random.default_rng(0)
